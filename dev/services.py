@@ -203,11 +203,11 @@ class Instance:
 
     @property
     def postgres_log(self) -> Path:
-        return self.home / "log" / "postgres.log"
+        return self.home / "server-logs" / "postgres.log"
 
     @property
     def valkey_log(self) -> Path:
-        return self.home / "log" / "valkey.log"
+        return self.home / "server-logs" / "valkey.log"
 
     # What is remembered: the ports, so that a feed or a shell stays connected over a restart, and the password.
 
@@ -393,7 +393,9 @@ class Instance:
         return copy
 
     def valkey_process(self) -> psutil.Process | None:
-        return process_in(self.valkey / "valkey.pid", "valkey-server", "")
+        # It renames itself to its address; where a system does not allow that, it keeps the path of its settings.
+        address, conf = f"127.0.0.1:{self.remembered().get('valkey')}", str(self.valkey / "valkey.conf")
+        return process_in(self.valkey / "valkey.pid", "valkey-server", address, conf)
 
     def start_valkey(self) -> None:
         if self.valkey_process() is None:
@@ -568,7 +570,7 @@ def write_private(file: Path, text: str) -> None:
     Path(unfinished).rename(file)
 
 
-def process_in(pid_file: Path, program: str, mention: str) -> psutil.Process | None:
+def process_in(pid_file: Path, program: str, *mentions: str) -> psutil.Process | None:
     """The live process that a pid file names, if it is still that program and not a later one with its number."""
     try:
         process = psutil.Process(int(pid_file.read_text().split()[0]))
@@ -577,7 +579,8 @@ def process_in(pid_file: Path, program: str, mention: str) -> psutil.Process | N
         words = process.cmdline()
     except (OSError, ValueError, IndexError, psutil.NoSuchProcess, psutil.AccessDenied):
         return None
-    return process if words and program in Path(words[0]).name and any(mention in word for word in words) else None
+    told = " ".join(words)
+    return process if words and program in words[0] and any(mention in told for mention in mentions) else None
 
 
 def port_is_free(port: int) -> bool:
