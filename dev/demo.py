@@ -40,6 +40,8 @@ class DemoFailed(Exception):
 def main() -> int:
     on_stop_signals(stop_on_signal)
     try:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        end_leftovers()  # first: they may hold the port
         demo(port_from_environment())
     except (DemoFailed, ServicesError) as problem:
         print(f"\nmake demo: {problem}", file=sys.stderr)
@@ -62,8 +64,6 @@ def port_from_environment() -> int:
 
 
 def demo(port: int) -> None:
-    LOGS.mkdir(parents=True, exist_ok=True)
-    end_leftovers()
     say("starting PostgreSQL, Valkey and a mail server")
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(servers("demo", scratch=False))
