@@ -188,7 +188,9 @@ def end_leftovers() -> None:
             continue
         for pid, born in facts["children"]:
             if alive(pid, born):
+                family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
                 kill_group(pid)
+                psutil.wait_procs(family, timeout=5)
         note.unlink()
 
 
