@@ -1,0 +1,58 @@
+"""Secret links: made, found, rotated, revoked."""
+
+import base64
+import hashlib
+import hmac
+import uuid
+from datetime import datetime
+
+from django.conf import settings
+from django.db import models, transaction
+
+from clinic.models import Link, Site
+
+
+def token_of(link: Link) -> str:
+    """The 256-bit secret in `link`'s address: derived, never stored, the same every time until rotated."""
+    digest = hmac.new(settings.LINK_KEY.encode(), f"{link.pk}:{link.generation}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def hash_of(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@transaction.atomic
+def link_to(row: models.Model, *, purpose: str, site: Site, expires_at: datetime | None = None) -> Link:
+    """The one link of this purpose to `row`, made if there is none."""
+    key = {"purpose": purpose, "about": row._meta.label, "about_id": str(row.pk)}
+    if link := Link.objects.filter(**key).first():
+        return link
+    link = Link(id=uuid.uuid4(), site=site, expires_at=expires_at, **key)
+    link.token_hash = hash_of(token_of(link))
+    Link.objects.bulk_create([link], ignore_conflicts=True)  # two senders at once: the first one's link stands
+    return Link.objects.get(**key)
+
+
+def find(token: str, *, purpose: str, at: datetime) -> Link | None:
+    """The live link with this token, or None. Looked up by hash, so timing tells nothing about the token."""
+    return (
+        Link.objects.filter(token_hash=hash_of(token), purpose=purpose, revoked_at__isnull=True)
+        .filter(models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=at))
+        .first()
+    )
+
+
+@transaction.atomic
+def rotate(link: Link) -> Link:
+    """Give `link` a new secret; the old address answers 404 from now on."""
+    link = Link.objects.select_for_update().get(pk=link.pk)
+    link.generation += 1
+    link.revoked_at = None
+    link.token_hash = hash_of(token_of(link))
+    link.save(update_fields=["generation", "revoked_at", "token_hash"])
+    return link
+
+
+def revoke(link: Link, *, at: datetime) -> None:
+    Link.objects.filter(pk=link.pk, revoked_at__isnull=True).update(revoked_at=at)

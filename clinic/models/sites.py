@@ -1,0 +1,78 @@
+"""Where the work is done, and by whom."""
+
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from clinic.models.scoping import SiteQuerySet
+
+
+def check_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError(f"{name} is not a time zone. Use an IANA name such as Europe/Berlin.")
+
+
+class Site(models.Model):
+    """A clinic at one place (FHIR Location). Its time zone is where every local time of its patients comes from."""
+
+    SITE_PATH = ""
+
+    code = models.SlugField(unique=True, help_text="Short and stable, for example chicago.")
+    name = models.CharField(max_length=120)
+    time_zone = models.CharField(max_length=60, validators=[check_zone], help_text="IANA name: America/Chicago.")
+    phone = models.CharField(max_length=40, help_text="The number patients are told to call.")
+    reply_to = models.EmailField(help_text="Where a patient's answer to an e-mail goes.")
+    address = models.TextField(blank=True)
+    emergency_text = models.CharField(
+        max_length=200,
+        default="In an emergency call your local emergency number now.",
+        help_text="Shown on every page a patient sees.",
+    )
+
+    objects = SiteQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+class StaffMember(models.Model):
+    """Which sites a login may work at. What it may do there comes from its groups (`clinic.roles`)."""
+
+    SITE_PATH = "sites"
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="staff_member")
+    sites = models.ManyToManyField(Site, related_name="staff")
+
+    objects = SiteQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return str(self.user)
+
+
+class Practitioner(models.Model):
+    """A person who treats or helps to treat (FHIR Practitioner)."""
+
+    SITE_PATH = "site"
+
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="practitioners")
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="practitioner"
+    )
+    name = models.CharField(max_length=120)
+    email = models.EmailField(blank=True)
+    active = models.BooleanField(default=True)
+
+    objects = SiteQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["site", "name"], name="one_practitioner_per_name_and_site")]
+
+    def __str__(self) -> str:
+        return self.name
+

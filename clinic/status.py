@@ -1,0 +1,49 @@
+"""The one door for status: nothing else in the service writes a status column."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from django.db import models
+
+from clinic.models import StatusChange
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class StepRefused(Exception):
+    """A step cannot be taken now; the text tells a coordinator why, and what to do. Edges catch this and nothing else."""
+
+    code = "refused"
+
+
+def move(
+    row: Row,
+    to: str,
+    *,
+    moves: Mapping[str, set[str]],
+    by: str,
+    at: datetime,
+    reason: str = "",
+    field: str = "status",
+) -> Row:
+    """Return `row`, freshly locked, with its status moved to `to`, and leave a StatusChange. Call inside a transaction.
+
+    Raises StepRefused if the table of legal `moves` does not lead from the present status to `to`.
+    """
+    row = type(row)._default_manager.select_for_update(of=("self",), no_key=True).get(pk=row.pk)
+    was = getattr(row, field)
+    if to not in moves[was]:
+        labels = dict(row._meta.get_field(field).choices or ())
+        raise StepRefused(f"{row} is {labels.get(was, was)}; it cannot become {labels.get(to, to)}.")
+    note(row, was=was, became=to, by=by, at=at, reason=reason)
+    setattr(row, field, to)
+    row.save(update_fields=[field])
+    return row
+
+
+def note(row: models.Model, *, was: str, became: str, by: str, at: datetime, reason: str = "") -> None:
+    """Leave a StatusChange for `row` (its first status, or a change that keeps the status, such as a move)."""
+    StatusChange.objects.create(
+        subject=row._meta.label, subject_id=str(row.pk), was=was, became=became, by=by, at=at, reason=reason
+    )

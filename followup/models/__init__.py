@@ -1,0 +1,18 @@
+"""What getting better leaves behind."""
+
+from followup.models.alert import Alert
+from followup.models.event import CallAttempt, FollowUpEvent, FollowUpStep, RestrictionStage
+from followup.models.recovery import Discharge, RecoveryScore
+from followup.models.survey import Instrument, Response
+
+__all__ = [
+    "Alert",
+    "CallAttempt",
+    "Discharge",
+    "FollowUpEvent",
+    "FollowUpStep",
+    "Instrument",
+    "RecoveryScore",
+    "Response",
+    "RestrictionStage",
+]

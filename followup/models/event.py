@@ -1,0 +1,146 @@
+"""Step 7: what is due after the injection. An event stores its offset and window; its dates are derived from the
+episode's anchor every time they are asked for, so nothing can be left behind when the injection moves."""
+
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from clinic.models.scoping import SiteQuerySet
+from followup.states import EventStatus
+from scheduling.models import Appointment, Episode, MriStudy, Protocol
+
+
+class EventKind(models.TextChoices):
+    SURVEY = "survey"
+    SYMPTOM_CHECK = "symptom_check"
+    MRI = "mri", "MRI"
+
+
+class OffsetUnit(models.TextChoices):
+    DAYS = "days"
+    WEEKS = "weeks"
+    MONTHS = "months", "Calendar months"
+
+
+class Schedule(models.Model):
+    """An offset from the anchor and two windows around it, in days: optimal, and permitted."""
+
+    code = models.SlugField(max_length=30, help_text="For example week-4 or mri-month-6.")
+    name = models.CharField(max_length=80, help_text="As staff say it: 4 weeks.")
+    kind = models.CharField(max_length=15, choices=EventKind)
+    offset = models.SmallIntegerField()
+    unit = models.CharField(max_length=10, choices=OffsetUnit)
+    optimal_before = models.PositiveSmallIntegerField()
+    optimal_after = models.PositiveSmallIntegerField()
+    permitted_before = models.PositiveSmallIntegerField()
+    permitted_after = models.PositiveSmallIntegerField()
+    instruments = ArrayField(models.CharField(max_length=30), default=list, blank=True, help_text="Instrument codes.")
+
+    class Meta:
+        abstract = True
+
+
+class FollowUpStep(Schedule):
+    """One line of a protocol's follow-up plan."""
+
+    protocol = models.ForeignKey(Protocol, on_delete=models.CASCADE, related_name="+")
+    basis = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["protocol", "code"], name="one_step_per_code"),
+            models.CheckConstraint(
+                condition=models.Q(optimal_before__lte=models.F("permitted_before"))
+                & models.Q(optimal_after__lte=models.F("permitted_after")),
+                name="step_optimal_within_permitted",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RestrictionStage(models.Model):
+    """A stage of activity modification after the injection, in days from it."""
+
+    protocol = models.ForeignKey(Protocol, on_delete=models.CASCADE, related_name="+")
+    code = models.SlugField(max_length=30)
+    name = models.CharField(max_length=80)
+    first_day = models.PositiveSmallIntegerField()
+    last_day = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Empty: until told otherwise.")
+    advice = models.TextField(help_text="What the patient may do and should avoid, in the clinic's words.")
+    tell_patient = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["protocol", "first_day"]
+        constraints = [models.UniqueConstraint(fields=["protocol", "code"], name="one_stage_per_code")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FollowUpEvent(Schedule):
+    """Something due for one patient. While it is open its dates are derived; once it is closed it keeps them."""
+
+    SITE_PATH = "episode__patient__site"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    episode = models.ForeignKey(Episode, on_delete=models.PROTECT, related_name="+")
+    status = models.CharField(max_length=10, choices=EventStatus, default=EventStatus.OPEN)
+    appointment = models.ForeignKey(
+        Appointment, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="The booked MRI."
+    )
+    mri = models.OneToOneField(MriStudy, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    closed_at = models.DateTimeField(null=True, blank=True)
+    recorded_due_on = models.DateField(null=True, blank=True)
+    recorded_opens_on = models.DateField(null=True, blank=True)
+    recorded_closes_on = models.DateField(null=True, blank=True)
+
+    objects = SiteQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["episode", "code"], name="one_event_per_code"),
+            models.CheckConstraint(
+                condition=models.Q(optimal_before__lte=models.F("permitted_before"))
+                & models.Q(optimal_after__lte=models.F("permitted_after")),
+                name="event_optimal_within_permitted",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status=EventStatus.OPEN, closed_at__isnull=True)
+                | (~models.Q(status=EventStatus.OPEN) & models.Q(closed_at__isnull=False)),
+                name="a_closed_event_says_when",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["kind"], condition=models.Q(status=EventStatus.OPEN), name="open_events_by_kind")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.episode.patient}"
+
+
+class CallOutcome(models.TextChoices):
+    ANSWERED = "answered", "Answered by phone"
+    NO_ANSWER = "no_answer"
+    CALL_BACK = "call_back", "Asked us to call again"
+    REFUSED = "refused", "Does not want to answer"
+    WRONG_NUMBER = "wrong_number"
+
+
+class CallAttempt(models.Model):
+    """One phone call about one event."""
+
+    SITE_PATH = "event__episode__patient__site"
+
+    event = models.ForeignKey(FollowUpEvent, on_delete=models.PROTECT, related_name="calls")
+    outcome = models.CharField(max_length=15, choices=CallOutcome)
+    called_at = models.DateTimeField()
+    called_by = models.CharField(max_length=150)
+    note = models.TextField(blank=True)
+
+    objects = SiteQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.get_outcome_display()

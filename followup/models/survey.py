@@ -1,0 +1,84 @@
+"""Step 7: instruments as data, and what patients answered."""
+
+import uuid
+
+from django.db import models
+
+from clinic.models.scoping import SiteQuerySet
+from followup.models.event import FollowUpEvent
+from followup.states import ResponseStatus
+
+
+class Instrument(models.Model):
+    """A questionnaire in one wording and language: FHIR Questionnaire JSON plus how it is scored. Wording that is
+    licensed by others is loaded by the clinic with its licence record; a placeholder works in demo mode only."""
+
+    code = models.SlugField(max_length=30)
+    version = models.CharField(max_length=30)
+    language = models.CharField(max_length=20, default="en")
+    title = models.CharField(max_length=120, help_text="Neutral: it is shown to patients and may be seen by others.")
+    questionnaire = models.JSONField()
+    scoring = models.CharField(max_length=20, help_text="vas, nrs, odi or symptoms: see followup.surveys.")
+    placeholder = models.BooleanField(default=False, help_text="Neutral stand-in wording: demo and tests only.")
+    licence = models.TextField(blank=True, help_text="Holder, number, scope, expiry, and who attested it.")
+    active = models.BooleanField(default=True)
+    loaded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["code", "version", "language"], name="one_instrument_per_wording"),
+            models.UniqueConstraint(
+                fields=["code", "language"], condition=models.Q(active=True), name="one_active_wording_per_language"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.version} ({self.language})"
+
+
+class Mode(models.TextChoices):
+    SELF = "self", "By the patient, electronically"
+    PHONE = "phone", "By phone"
+    PAPER = "paper", "From paper"
+
+
+class Response(models.Model):
+    """One patient's answers to one instrument at one time point (FHIR QuestionnaireResponse): at most one."""
+
+    SITE_PATH = "event__episode__patient__site"
+    PERSONAL = ("answers",)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    event = models.ForeignKey(FollowUpEvent, on_delete=models.PROTECT, related_name="responses")
+    instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, related_name="+")
+    instrument_code = models.CharField(max_length=30, editable=False)
+    status = models.CharField(max_length=12, choices=ResponseStatus, default=ResponseStatus.IN_PROGRESS)
+    mode = models.CharField(max_length=10, choices=Mode, default=Mode.SELF)
+    recorded_by = models.CharField(max_length=150, blank=True, help_text="Staff, if not the patient.")
+    answers = models.JSONField(default=dict, help_text="linkId -> value; null = asked and skipped.")
+    started_at = models.DateTimeField()
+    last_answer_at = models.DateTimeField()
+    completed_at = models.DateTimeField(null=True, blank=True)
+    raw = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Sum of the answered items.")
+    answered = models.PositiveSmallIntegerField(null=True, blank=True)
+    score = models.DecimalField(max_digits=9, decimal_places=6, null=True, blank=True)
+    score_status = models.CharField(max_length=15, blank=True, help_text="complete, prorated or insufficient.")
+
+    objects = SiteQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["event", "instrument_code"], name="one_response_per_event_and_instrument"),
+            models.CheckConstraint(
+                condition=models.Q(status=ResponseStatus.COMPLETED, completed_at__isnull=False)
+                | models.Q(status=ResponseStatus.IN_PROGRESS, completed_at__isnull=True),
+                name="a_completed_response_says_when",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(mode=Mode.SELF) | ~models.Q(recorded_by=""),
+                name="answers_taken_by_staff_say_by_whom",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instrument.title}: {self.event}"

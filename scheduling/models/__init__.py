@@ -1,0 +1,36 @@
+"""What getting to the day leaves behind."""
+
+from scheduling.models.appointment import Appointment, AppointmentStep, Episode, Reservation
+from scheduling.models.evaluation import CriteriaSet, Evaluation, PriorTreatment, Verdict
+from scheduling.models.injection import InjectedLevel, Injection
+from scheduling.models.mri import DiscReading, MriStudy
+from scheduling.models.product import Harvest, Lot, Product, Unit
+from scheduling.models.protocol import Protocol, ProtocolStep, StepNeed
+from scheduling.models.referral import Referral
+from scheduling.models.resource import Closure, OpeningHours, Resource
+
+__all__ = [
+    "Appointment",
+    "AppointmentStep",
+    "Closure",
+    "CriteriaSet",
+    "DiscReading",
+    "Episode",
+    "Evaluation",
+    "Harvest",
+    "InjectedLevel",
+    "Injection",
+    "Lot",
+    "MriStudy",
+    "OpeningHours",
+    "PriorTreatment",
+    "Product",
+    "Protocol",
+    "ProtocolStep",
+    "Referral",
+    "Reservation",
+    "Resource",
+    "StepNeed",
+    "Unit",
+    "Verdict",
+]

@@ -1,0 +1,54 @@
+"""The cast that every test knows: a site, a coordinator, a clinician, a patient, and somebody from another site who
+must never see them. Anything in a state is built by walking the real steps (`tests.walk`)."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from clinic.roles import CLINICIAN, COORDINATOR
+from followup import demo, instruments
+from scheduling import protocols
+from tests import walk
+
+AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
+
+
+@pytest.fixture
+def at():
+    return AT
+
+
+@pytest.fixture
+def site(db, at):
+    protocols.load_all(at=at)
+    instruments.load_all(at=at)
+    site = demo.found_clinic()
+    demo.stock_cells(site, at=at)
+    return site
+
+
+@pytest.fixture
+def other_site(site):
+    return demo.found_clinic(code="other", name="Harbour Clinic", zone="Europe/Berlin")
+
+
+@pytest.fixture
+def coordinator(site):
+    return demo.staff_member(site, "coordinator", COORDINATOR, password="a long test password")
+
+
+@pytest.fixture
+def clinician(site):
+    return demo.staff_member(
+        site, "clinician", CLINICIAN, password="a long test password", practitioner="Dr Amara Okafor"
+    )
+
+
+@pytest.fixture
+def stranger(other_site):
+    return demo.staff_member(other_site, "stranger", COORDINATOR, password="a long test password")
+
+
+@pytest.fixture
+def patient(site, at):
+    return walk.register(site, at=at)
