@@ -2,10 +2,12 @@
 evidence; the numbers only have to exercise every path. Answer rates follow the two figures that the call queue is
 built on: about half answer by themselves at 12 months, about five in six with a call (PMC6545294)."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from random import Random
 from typing import Any
 
+from followup.instruments import Question
 from scheduling.models import MriStudy
 from scheduling.models.mri import LUMBAR
 from scheduling.models.product import CellSource
@@ -96,22 +98,18 @@ def pain(dice: Random, *, baseline: int, days: int) -> int:
     return max(0, min(100, round(baseline * (1 - relief) + dice.gauss(0, 6))))
 
 
-def answers(dice: Random, *, questionnaire: dict[str, Any], vas: int) -> dict[str, Any]:
-    """One value per question of a FHIR Questionnaire, chosen from what the question allows."""
-    given: dict[str, Any] = {}
-    for item in questions(questionnaire):
-        match item["type"]:
-            case "boolean":
-                given[item["linkId"]] = dice.random() < RED_FLAG
-            case "choice":
-                given[item["linkId"]] = min(5, max(0, round(vas / 20 + dice.gauss(0, 0.7))))
-            case _:
-                given[item["linkId"]] = vas
-    return given
+def answers(dice: Random, *, asked: Sequence[Question], vas: int) -> dict[str, Any]:
+    """One value per question, from what the question allows."""
+    return {question.link_id: answer(dice, question=question, vas=vas) for question in asked}
 
 
-def questions(questionnaire: dict[str, Any]) -> list[dict[str, Any]]:
-    found = []
-    for item in questionnaire.get("item", []):
-        found += questions(item) if item["type"] == "group" else [item] if item["type"] != "display" else []
-    return found
+def answer(dice: Random, *, question: Question, vas: int) -> Any:
+    match question.kind:
+        case "yes_no":
+            return dice.random() < RED_FLAG
+        case "choice":
+            return min(5, max(0, round(vas / 20 + dice.gauss(0, 0.7))))
+        case "number":
+            return round(vas / 10)
+        case _:
+            return vas

@@ -113,8 +113,10 @@ def signed(outcome: str) -> int:
 def why_not() -> Counter[str]:
     """Criteria that kept people out: how many verdicts each one failed, or could not be decided in."""
     why: Counter[str] = Counter()
-    for reasons in Verdict.objects.filter(status=VerdictStatus.SIGNED).exclude(outcome=Outcome.ELIGIBLE).values_list(
-        "reasons", flat=True
+    for reasons in (
+        Verdict.objects.filter(status=VerdictStatus.SIGNED)
+        .exclude(outcome=Outcome.ELIGIBLE)
+        .values_list("reasons", flat=True)
     ):
         why.update(
             f"{line['id']} {line['outcome']}"

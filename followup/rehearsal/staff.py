@@ -10,7 +10,7 @@ from typing import Any
 from clinic import clock, patients
 from clinic.models import Message, Patient, Site
 from followup import alerts, calls, demo, imaging, instruments, recovery, surveys
-from followup.models import Alert, FollowUpEvent, Instrument
+from followup.models import Alert, FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
 from followup.models.survey import Mode
 from followup.rehearsal import people
@@ -110,7 +110,9 @@ def book(world: World, episode: Episode, visit: str, earliest: Any = None) -> No
     found = bookings.find(episode, visit=visit, earliest=earliest, at=world.now, limit=5)
     if not found.options:
         world.report.refusals[f"No {visit} time: {found.shortage.sentence if found.shortage else 'none'}"] += 1
-        bookings.cancel_episode(episode, reason="No time could be found in which the verdict holds", by=BY, at=world.now)
+        bookings.cancel_episode(
+            episode, reason="No time could be found in which the verdict holds", by=BY, at=world.now
+        )
         return
     option = world.dice.choice(found.options)
     appointment = bookings.book_at(episode, visit=visit, option=option, by=BY, at=world.now)
@@ -347,7 +349,5 @@ def told_answers(world: World, event: FollowUpEvent) -> dict[str, dict[str, Any]
     evaluation = event.episode.verdict.evaluation
     days = (world.now - event.episode.anchor_at).days if event.episode.anchor_at else 0
     vas = people.pain(world.dice, baseline=evaluation.back_pain_vas_mm or 60, days=max(days, 0))
-    asked = Instrument.objects.filter(code__in=event.instruments, active=True, language="en")
-    return {
-        one.code: people.answers(world.dice, questionnaire=one.questionnaire, vas=vas) for one in asked.order_by("code")
-    }
+    asked = [instruments.active_for(code, event.episode.patient.language) for code in event.instruments]
+    return {one.code: people.answers(world.dice, asked=instruments.questions(one), vas=vas) for one in asked if one}
