@@ -7,6 +7,7 @@ is used instead of the servers out of wheels. What the demo stores lies in var/d
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -88,13 +89,32 @@ def demo(port: int) -> None:
 
 
 def prepare(env: dict[str, str]) -> None:
-    """The database in one row; the static files, which need no database, beside it."""
-    with manage(env, "static", "collectstatic", "--noinput") as static:
+    """The database step by step; the static files, which need no database, beside it."""
+    with collected_static_files(env):
         for words, command in STEPS.items():
             say(words)
             with manage(env, "setup", *command) as step:
                 finished(step, "setup", command[0])
-        finished(static, "static", "collectstatic")
+
+
+@contextlib.contextmanager
+def collected_static_files(env: dict[str, str]) -> Iterator[None]:
+    """Collecting compresses every file anew, some seconds' work, so it is done only when one has changed."""
+    note, now = FOLDER / "static-files", static_fingerprint()
+    if note.exists() and note.read_text() == now and (PROJECT / "staticfiles").is_dir():
+        yield
+        return
+    with manage(env, "static", "collectstatic", "--noinput") as process:
+        yield
+        finished(process, "static", "collectstatic")
+    note.write_text(now)
+
+
+def static_fingerprint() -> str:
+    """Our own static files, and what says which version of everybody else's is installed."""
+    sources = [*PROJECT.glob("*/static/**/*"), PROJECT / "requirements.txt", *PROJECT.glob("*/settings.py")]
+    facts = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in sorted(sources) if path.is_file()]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
 @contextlib.contextmanager
