@@ -34,6 +34,9 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # --- Applications ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "clinic",  # ours first: our templates win over the admin's, and our pages are registered on our own admin site
+    "scheduling",
+    "followup",
     "clinic.apps.PulposusAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -47,9 +50,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "clinic",
-    "scheduling",
-    "followup",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
