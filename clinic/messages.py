@@ -95,7 +95,6 @@ def deliver(*, at: datetime, limit: int = 50) -> dict[str, int]:
     try:
         for _ in range(limit):
             if not relay.ready():
-                log.warning("The mail relay cannot be reached; what is due stays due.")
                 break
             if (message := _claim(at)) is None:
                 break
