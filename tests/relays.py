@@ -33,17 +33,17 @@ class Relay(Controller):
             server.transport.abort()
         return answer
 
-    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802
+    async def handle_MAIL(self, server, session, envelope, address, options):
         envelope.mail_from = address
         return self._answer("MAIL", server)
 
-    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
+    async def handle_RCPT(self, server, session, envelope, address, options):
         if address == self.refuse:
             return "550 No such user"
         envelope.rcpt_tos.append(address)
         return self._answer("RCPT", server)
 
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+    async def handle_DATA(self, server, session, envelope):
         answer = self._answer("DATA", server)
         if answer.startswith("250"):
             headers = envelope.content.decode().splitlines()

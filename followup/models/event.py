@@ -100,6 +100,7 @@ class FollowUpEvent(Schedule):
     objects = SiteQuerySet.as_manager()
 
     class Meta:
+        permissions = [("waive_event", "Can waive what is due, with a reason")]
         constraints = [
             models.UniqueConstraint(fields=["episode", "code"], name="one_event_per_code"),
             models.CheckConstraint(
