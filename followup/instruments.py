@@ -93,9 +93,7 @@ def load(source: Path | str | Mapping[str, Any], *, licence: str, at: datetime) 
     same = Instrument.objects.filter(code=code, language=language)
     if known := same.filter(version=form["version"]).first():
         if known.questionnaire != form:
-            raise InstrumentRefused(
-                f"Version {form['version']} of {code} is loaded with other words: raise it."
-            )
+            raise InstrumentRefused(f"Version {form['version']} of {code} is loaded with other words: raise it.")
         return known
     active = not (placeholder and same.filter(active=True, placeholder=False).exists())
     if active:
@@ -200,9 +198,7 @@ def _check(form: Mapping[str, Any]) -> None:
     try:
         asked = [_question(item) for item in form["item"]]
     except (KeyError, TypeError, ValueError, AttributeError) as broken:
-        raise InstrumentRefused(
-            f"A question of {form['title']} is incomplete or of an unknown kind."
-        ) from broken
+        raise InstrumentRefused(f"A question of {form['title']} is incomplete or of an unknown kind.") from broken
     if len({question.link_id for question in asked}) != len(asked):
         raise InstrumentRefused(f"Two questions of {form['title']} have the same linkId.")
     if _extension(form, SCORING) == "odi":
