@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import models
 
@@ -26,8 +26,11 @@ def move(
     at: datetime,
     reason: str = "",
     field: str = "status",
+    also: Mapping[str, Any] | None = None,
 ) -> Row:
     """Return `row`, freshly locked, with its status moved to `to`, and leave a StatusChange. Call inside a transaction.
+
+    `also` holds columns that a constraint ties to the status (closed_at, completed_at): one UPDATE writes them together.
 
     Raises StepRefused if the table of legal `moves` does not lead from the present status to `to`.
     """
@@ -37,8 +40,10 @@ def move(
         labels = dict(row._meta.get_field(field).choices or ())
         raise StepRefused(f"{row} is {labels.get(was, was)}; it cannot become {labels.get(to, to)}.")
     note(row, was=was, became=to, by=by, at=at, reason=reason)
-    setattr(row, field, to)
-    row.save(update_fields=[field])
+    changed = {field: to, **(also or {})}
+    for name, value in changed.items():
+        setattr(row, name, value)
+    row.save(update_fields=list(changed))
     return row
 
 
