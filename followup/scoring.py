@@ -132,9 +132,6 @@ def check_nrs(value: object) -> int:
     return _whole(value, 0, 10, "NRS")
 
 
-# --- change ---
-
-
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """What counts as a response: `measure` at least (or, for a state, at most) `value`, and who says so.
