@@ -29,7 +29,6 @@ FOLDER = VAR / "demo"
 LOGS = FOLDER / "logs"
 STEPS = {
     "migrating the database": ["migrate", "--noinput"],
-    "loading protocols, criteria and questionnaires": ["load_reference"],
     "filling the demo clinic": ["seed_demo", "--step", "followed_up"],
 }
 
