@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from clinic.clock import at_local, day_bounds, local_date
+from scheduling import slots
 from scheduling.slots import Horizon, Missing, Need, Relief, Step, Unit, bottleneck, find
 
 START = datetime(2026, 5, 12, 8, tzinfo=UTC)
@@ -283,6 +284,15 @@ def test_a_longer_gap_lets_the_same_room_be_cleaned_in_between():
     assert [step.start for step in only.steps] == [at(8), at(8, 45)]
 
 
+def test_a_year_in_which_the_only_room_is_never_clean_in_time_is_ruled_out_at_once(monkeypatch):
+    horizon = Horizon(START, 365 * 24 * HOUR)
+    room = Unit("room", "room", frozenset(), horizon.all)
+    chain = [Step("harvest", 30, (Need("room", turnover=15),)), Step("injection", 30, (Need("room"),), 0, 10)]
+    monkeypatch.setattr(slots._Search, "option", lambda search, tick: pytest.fail("a start was tried"))
+
+    assert search(chain, [room], horizon) == ()
+
+
 def test_a_patient_is_a_unit_that_is_needed_in_every_step():
     patient = open_for("patient", "patient", (at(8, 30), at(10)))
     room = Unit("room", "room", frozenset(), MORNING.all)
@@ -531,10 +541,11 @@ def is_feasible(chain, units, option):
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_the_search_finds_what_an_enumerator_finds_no_more_and_no_less(seed):
+def test_the_search_finds_what_an_enumerator_finds_no_more_and_no_less(seed, monkeypatch):
     dice = random.Random(seed)
     for number in range(100):
         chain, units, horizon, length = random_instance(dice)
+        monkeypatch.setattr(slots, "FIRST_PIECE_TICKS", dice.choice([5, 1000]))
 
         found = find(chain, units, horizon, not_before=START, limit=None, grid_minutes=15)
 
