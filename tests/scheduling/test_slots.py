@@ -426,14 +426,14 @@ def test_when_two_kinds_are_short_no_single_one_is_blamed():
     assert len(shortage.missing) == 2
 
 
-# Against an enumerator that shares nothing with the search: minutes in plain sets, every placement, every assignment.
+# Against an enumerator that shares nothing with the search: sets of minutes, every placement, every assignment.
 
 
 def minutes_taken(places, chain, units, placement, needs_of):
-    """Whether this assignment works: right units, free every minute, no minute of a unit taken twice."""
+    """Whether this assignment works: right units, free throughout, no fifth minute of a unit taken twice."""
     used = {unit.id: set() for unit in units}
     for (step, need), unit in zip(places, needs_of, strict=True):
-        minutes = set(range(placement[step], placement[step] + chain[step].minutes + need.turnover))
+        minutes = set(range(placement[step], placement[step] + chain[step].minutes + need.turnover, 5))
         if unit.kind != need.kind or (need.capability and need.capability not in unit.capabilities):
             return False
         if not minutes <= FREE[unit.id] or minutes & used[unit.id]:
@@ -490,14 +490,16 @@ def random_instance(dice):
     horizon = Horizon(START, length // 5)
     units = []
     for number in range(dice.randint(2, 6)):
-        free = set(range(length))
+        free = set(range(0, length, 5))
         for _ in range(dice.randint(0, 2)):
             begin = dice.randrange(0, length, 15)
-            free -= set(range(begin, begin + dice.choice([15, 30, 60])))
+            free -= set(range(begin, begin + dice.choice([15, 30, 60]), 5))
         name = f"u{number}"
         FREE[name] = free
         bits = horizon.all & ~horizon.busy(
-            (START + timedelta(minutes=m), START + timedelta(minutes=m + 1)) for m in range(length) if m not in free
+            (START + timedelta(minutes=m), START + timedelta(minutes=m + 1))
+            for m in range(0, length, 5)
+            if m not in free
         )
         can = frozenset(c for c in "xy" if dice.random() < 0.75)
         units.append(Unit(name, dice.choice("AAB"), can, bits, dice.randint(0, 3)))
