@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from clinic.models import Site
 from clinic.roles import CLINICIAN, COORDINATOR
 from followup import demo, instruments
 from followup.demo import walk
@@ -16,6 +17,18 @@ AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
 @pytest.fixture
 def at():
     return AT
+
+
+@pytest.fixture
+def bare_site(db):
+    """A site without rooms, cells and protocols: enough for whatever comes before booking."""
+    return Site.objects.create(
+        code="demo",
+        name="Lakeside Spine Clinic",
+        time_zone="America/Chicago",
+        phone="+1 312 555 0142",
+        reply_to="demo@example.org",
+    )
 
 
 @pytest.fixture
