@@ -1172,8 +1172,12 @@ class Migration(migrations.Migration):
             model_name="appointment",
             constraint=models.UniqueConstraint(
                 condition=models.Q(
-                    ("status__in", ["held", "booked", "confirmed", "arrived", "fulfilled"]),
-                    ("visit__in", ["harvest", "procedure"]),
+                    models.Q(
+                        ("status__in", ["held", "booked", "confirmed", "arrived"]),
+                        ("visit__in", ["harvest", "procedure"]),
+                    ),
+                    models.Q(("status", "fulfilled"), ("visit", "procedure")),
+                    _connector="OR",
                 ),
                 fields=("episode", "visit"),
                 name="one_live_visit_per_episode",
