@@ -6,13 +6,12 @@ from django.utils.module_loading import import_string
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
+from clinic import views
 from clinic.api.views import Docs
 
 api = DefaultRouter()
 for part in ("clinic.api.views", "scheduling.api.views", "followup.api"):
     api.registry.extend(import_string(f"{part}.router").registry)
-
-from clinic import views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -21,6 +20,7 @@ urlpatterns = [
     path("demo/inbox/", views.inbox, name="demo-inbox"),
     path("demo/inbox/<str:key>/", views.inbox_mail, name="demo-mail"),
     path("admin/", admin.site.urls),
+    path("s/", include("followup.urls")),
     path("api/v1/", include(api.urls)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", Docs.as_view(), name="api-docs"),
