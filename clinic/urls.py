@@ -6,13 +6,12 @@ from django.utils.module_loading import import_string
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
+from clinic import views
 from clinic.api.views import Docs
 
 api = DefaultRouter()
 for part in ("clinic.api.views", "scheduling.api.views", "followup.api"):
     api.registry.extend(import_string(f"{part}.router").registry)
-
-from clinic import views
 
 urlpatterns = [
     path("", views.home, name="home"),

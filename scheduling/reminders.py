@@ -61,7 +61,7 @@ def _reminders(at: datetime) -> Iterator[Message]:
         useful_until = [*moments[1:], appointment.starts_at]  # after an outage: the latest one only
         for name, due_at, until in zip(DAYS_BEFORE, moments, useful_until, strict=True):
             # Who booked or moved after that moment has just been told, and needs no reminder of it.
-            if appointment.changed_at <= due_at <= at and not getattr(appointment, f"said_{name}"):
+            if appointment.changed_at < due_at <= at and not getattr(appointment, f"said_{name}"):
                 yield _message(appointment, REMINDER, name, due_at=due_at, not_after=until)
 
 
