@@ -34,6 +34,7 @@ def site(db, at):
     protocols.load_all(at=at)
     instruments.load_all(at=at)
     site = demo.found_clinic()
+    demo.complete_products()
     demo.stock_cells(site, at=at)
     return site
 

@@ -11,7 +11,7 @@ from clinic.models import Message, StatusChange
 from clinic.states import MESSAGE_MOVES
 from clinic.states import MessageStatus as S
 from clinic.status import StepRefused
-from tests import walk
+from followup.demo import walk
 from tests.relays import Relay
 
 pytestmark = pytest.mark.django_db
