@@ -153,7 +153,7 @@ def test_a_survey_with_open_questions_cannot_be_finished(injected):
     event = due(injected, "month-6")
     answer(event, noon(event.due_on), pain_vas={"pain": 23}, odi={"1": 2})
 
-    with pytest.raises(surveys.BadAnswer, match="^9 questions are neither answered nor skipped yet"):
+    with pytest.raises(surveys.BadAnswer, match="9 questions are neither"):
         surveys.complete(event, at=noon(event.due_on))
 
 
@@ -349,7 +349,7 @@ def test_two_devices_at_once_leave_one_response_and_one_alert(injected):
         try:
             start.wait()
             answer(event, noon(event.due_on), red_flags={"fever": True}, pain_now={"pain": number})
-        except Exception as failure:  # noqa: BLE001 - a thread's failure is the test's
+        except Exception as failure:
             failures.append(failure)
         finally:
             connection.close()
