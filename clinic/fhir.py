@@ -89,10 +89,7 @@ def _name(resource: Mapping[str, Any], *, today: date) -> tuple[str, str]:
             return (family, given) if family else (given, "")
     for name in names:
         if whole := _text(name.get("text")):
-            return (
-                whole,
-                "",
-            )  # where the family name stands in it differs from language to language
+            return (whole, "")  # where the family name stands in it differs from language to language
     raise NotUsable("No name.")
 
 
@@ -180,10 +177,7 @@ def _contact(resource: Mapping[str, Any], system: str, *, today: date) -> str:
 
 
 def _language(resource: Mapping[str, Any], *, warnings: list[str]) -> str:
-    spoken = sorted(
-        _dicts(resource.get("communication")),
-        key=lambda item: item.get("preferred") is not True,
-    )
+    spoken = sorted(_dicts(resource.get("communication")), key=lambda item: item.get("preferred") is not True)
     for item in spoken:
         language = item.get("language")
         for coding in _dicts(language.get("coding")) if isinstance(language, dict) else ():

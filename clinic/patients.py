@@ -20,17 +20,7 @@ from clinic.status import StepRefused, note
 from clinic.text import clean
 
 OLDEST = timedelta(days=130 * 366)  # nobody has lived longer; an older birth date is a typing error
-MAY_BE_CORRECTED = (
-    "mrn_system",
-    "mrn",
-    "family_name",
-    "given_name",
-    "birth_date",
-    "sex",
-    "email",
-    "phone",
-    "language",
-)
+MAY_BE_CORRECTED = ("mrn_system", "mrn", "family_name", "given_name", "birth_date", "sex", "email", "phone", "language")
 
 
 class NotRegistered(StepRefused):
@@ -98,14 +88,7 @@ def correct(patient: Patient, *, by: str, at: datetime, **changes: Any) -> Patie
     _check(patient, at=at)
     _save(patient, update_fields=changed)
     names = [str(Patient._meta.get_field(name).verbose_name) for name in changed]
-    note(
-        patient,
-        was="registered",
-        became="corrected",
-        by=by,
-        at=at,
-        reason=", ".join(names),
-    )
+    note(patient, was="registered", became="corrected", by=by, at=at, reason=", ".join(names))
     return patient
 
 
@@ -136,14 +119,7 @@ def mark_living(patient: Patient, *, reason: str, by: str, at: datetime) -> Pati
         return patient
     patient.deceased, patient.deceased_on = False, None
     patient.save(update_fields=["deceased", "deceased_on"])
-    note(
-        patient,
-        was="deceased",
-        became="living",
-        by=by,
-        at=at,
-        reason=clean(reason, lines=True),
-    )
+    note(patient, was="deceased", became="living", by=by, at=at, reason=clean(reason, lines=True))
     return patient
 
 

@@ -93,9 +93,7 @@ def load(source: Path | str | Mapping[str, Any], *, licence: str, at: datetime) 
     same = Instrument.objects.filter(code=code, language=language)
     if known := same.filter(version=form["version"]).first():
         if known.questionnaire != form:
-            raise InstrumentRefused(
-                f"Version {form['version']} of {code} is loaded with other words: raise it."
-            )
+            raise InstrumentRefused(f"Version {form['version']} of {code} is loaded with other words: raise it.")
         return known
     active = not (placeholder and same.filter(active=True, placeholder=False).exists())
     if active:
@@ -114,16 +112,19 @@ def load(source: Path | str | Mapping[str, Any], *, licence: str, at: datetime) 
     )
 
 
+def wordings_in(language: str) -> dict[str, Instrument]:
+    """By code, the wording to ask with: in this language, else its base language, else English. A code that has none,
+    or outside demo mode only a placeholder, is not in it: `why_not` says why."""
+    wanted = list(dict.fromkeys((language, language.partition("-")[0], "en")))
+    usable = Instrument.objects.filter(active=True, language__in=wanted)
+    if not settings.DEMO:
+        usable = usable.filter(placeholder=False)
+    nearest_last = sorted(usable, key=lambda instrument: wanted.index(instrument.language), reverse=True)
+    return {instrument.code: instrument for instrument in nearest_last}
+
+
 def active_for(code: str, language: str) -> Instrument | None:
-    """The wording to ask with: in the patient's language, else its base language, else English. None if there is none,
-    or only a placeholder outside demo mode: `why_not` says which."""
-    usable = {
-        instrument.language: instrument
-        for instrument in Instrument.objects.filter(code=code, active=True)
-        if settings.DEMO or not instrument.placeholder
-    }
-    wanted = (language, language.partition("-")[0], "en")
-    return next((usable[name] for name in wanted if name in usable), None)
+    return wordings_in(language).get(code)
 
 
 def why_not(code: str, language: str) -> str:
@@ -200,9 +201,7 @@ def _check(form: Mapping[str, Any]) -> None:
     try:
         asked = [_question(item) for item in form["item"]]
     except (KeyError, TypeError, ValueError, AttributeError) as broken:
-        raise InstrumentRefused(
-            f"A question of {form['title']} is incomplete or of an unknown kind."
-        ) from broken
+        raise InstrumentRefused(f"A question of {form['title']} is incomplete or of an unknown kind.") from broken
     if len({question.link_id for question in asked}) != len(asked):
         raise InstrumentRefused(f"Two questions of {form['title']} have the same linkId.")
     if _extension(form, SCORING) == "odi":

@@ -17,15 +17,7 @@ class ReferralRefused(StepRefused):
 
 
 @transaction.atomic
-def receive(
-    patient: Patient,
-    *,
-    source: str,
-    reason: str,
-    received_on: date,
-    by: str,
-    at: datetime,
-) -> Referral:
+def receive(patient: Patient, *, source: str, reason: str, received_on: date, by: str, at: datetime) -> Referral:
     patient = Patient.objects.select_for_update(of=("self",), no_key=True).select_related("site").get(pk=patient.pk)
     source, reason = clean(source), clean(reason, lines=True)
     if patient.deceased:
@@ -54,14 +46,7 @@ def decline(referral: Referral, *, reason: str, by: str, at: datetime) -> Referr
     reason = clean(reason, lines=True)
     if not reason:
         raise ReferralRefused("Say why the referral is declined: the referrer will ask.")
-    referral = move(
-        referral,
-        ReferralStatus.DECLINED,
-        moves=REFERRAL_MOVES,
-        by=by,
-        at=at,
-        reason=reason,
-    )
+    referral = move(referral, ReferralStatus.DECLINED, moves=REFERRAL_MOVES, by=by, at=at, reason=reason)
     live = Episode.objects.filter(verdict__evaluation__referral=referral).exclude(status=EpisodeStatus.CANCELLED)
     if live.exists():
         raise ReferralRefused(

@@ -9,7 +9,7 @@ from django.db import transaction
 from clinic.models import Practitioner, Site, StaffMember
 from clinic.roles import CLINICIAN, COORDINATOR
 from scheduling.models import Lot, OpeningHours, Product, Resource, Unit
-from scheduling.models.product import CellSource
+from scheduling.models.product import CellSource, RegulatoryBasis
 from scheduling.models.protocol import ResourceKind as K
 from scheduling.states import LotStatus
 
@@ -65,6 +65,17 @@ def found_clinic(*, code: str = "demo", name: str = "Lakeside Spine Clinic", zon
 
 
 @transaction.atomic
+def complete_products() -> None:
+    """Fill in what a clinic must enter from its own papers before it can book. Made up, and it says so."""
+    Product.objects.filter(source=CellSource.ALLOGENEIC, post_thaw_limit_minutes__isnull=True).update(
+        thaw_minutes=30, post_thaw_limit_minutes=120, regulatory_reference="DEMO VALUES: not from any product"
+    )
+    Product.objects.filter(regulatory_basis=RegulatoryBasis.NONE).update(
+        regulatory_basis=RegulatoryBasis.IND, regulatory_reference="DEMO VALUES: no such IND exists"
+    )
+
+
+@transaction.atomic
 def stock_cells(site: Site, *, at: datetime, units: int = 30, shelf_life: timedelta = timedelta(days=365)) -> int:
     """One released lot of `units` vials of every allogeneic product that has a post-thaw limit."""
     made = 0
@@ -79,7 +90,9 @@ def stock_cells(site: Site, *, at: datetime, units: int = 30, shelf_life: timede
 
 
 @transaction.atomic
-def staff_member(site: Site, username: str, role: str, *, password: str | None = None, practitioner: str = "") -> object:
+def staff_member(
+    site: Site, username: str, role: str, *, password: str | None = None, practitioner: str = ""
+) -> object:
     """A login that may work at `site` in one role; `practitioner` is the name of the person it belongs to."""
     users = get_user_model().objects
     user, made = users.get_or_create(username=username, defaults={"is_staff": True})
