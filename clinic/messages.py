@@ -55,10 +55,8 @@ class Rendered:
 
 
 class Kind:
-    """One kind of message: when it is no longer wanted, and how it reads. One subclass per name in
-    settings.MESSAGE_KINDS; `template` is the path of its three templates without their endings."""
-
-    template: str
+    """One kind of message: when it is no longer wanted, and how it reads. One subclass for each name in
+    settings.MESSAGE_KINDS, with three templates named after it in <app>/mail/: <name>.subject.txt, .txt and .html."""
 
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         """ "" to send it, or why not, in words for a coordinator. Asked at the moment of sending."""
@@ -70,8 +68,9 @@ class Kind:
 
     def render(self, message: Message, *, at: datetime) -> Rendered:
         context = {"patient": message.patient, "site": message.site, **self.words(message, at=at)}
+        name = f"{type(self).__module__.partition('.')[0]}/mail/{message.kind}"
         subject, text, html = (
-            render_to_string(f"{self.template}.{ending}", context) for ending in ("subject.txt", "txt", "html")
+            render_to_string(f"{name}.{ending}", context) for ending in ("subject.txt", "txt", "html")
         )
         return Rendered(" ".join(subject.split()), text.strip() + "\n", html)
 
@@ -96,7 +95,6 @@ def deliver(*, at: datetime, limit: int = 50) -> dict[str, int]:
     try:
         for _ in range(limit):
             if not relay.ready():
-                log.warning("The mail relay cannot be reached; what is due stays due.")
                 break
             if (message := _claim(at)) is None:
                 break

@@ -4,6 +4,7 @@ SMTP cannot say whether a mail was taken when the line breaks after its text beg
 notes when that was, and answers "unknown" where nobody can know.
 """
 
+import logging
 import smtplib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from typing import Any
 
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends import smtp
+
+from clinic import faults
+
+log = logging.getLogger(__name__)
 
 
 class Answer(Enum):
@@ -64,7 +69,8 @@ class Relay:
             self.close()
         try:
             self.backend.open()
-        except OSError:  # every smtplib error is one
+        except OSError as fault:  # every smtplib error is one
+            log.warning("The mail relay cannot be reached, so what is due stays due: %s", faults.told(fault))
             return False
         return True
 
