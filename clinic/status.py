@@ -12,7 +12,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class StepRefused(Exception):
-    """A step cannot be taken now; the text tells a coordinator why, and what to do. Edges catch this and nothing else."""
+    """A step cannot be taken now; the text tells a coordinator why, and what to do. Edges catch only this."""
 
     code = "refused"
 
@@ -30,7 +30,7 @@ def move(
 ) -> Row:
     """Return `row`, freshly locked, with its status moved to `to`, and leave a StatusChange. Call inside a transaction.
 
-    `also` holds columns that a constraint ties to the status (closed_at, completed_at): one UPDATE writes them together.
+    `also` holds columns that a constraint ties to the status (closed_at, completed_at): one UPDATE writes them all.
 
     Raises StepRefused if the table of legal `moves` does not lead from the present status to `to`.
     """

@@ -16,6 +16,7 @@ from dev import PROJECT
 
 # A worker gets this long to finish the task in its hands.
 GRACE_SECONDS = 10
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -48,8 +49,12 @@ class Together:
         return self
 
     def __exit__(self, *_: object) -> None:
-        on_stop_signals(signal.SIG_IGN)  # a second Ctrl-C must not interrupt the tidying up
-        self.stop()
+        before = [signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS]
+        try:
+            self.stop()  # a second Ctrl-C must not interrupt the tidying up
+        finally:
+            for number, action in zip(STOP_SIGNALS, before, strict=True):
+                signal.signal(number, action)
 
     def start(self, name: str, *command: str | Path) -> Child:
         log = self.logs / f"{name}.log" if self.logs else None
@@ -96,7 +101,7 @@ class Together:
 
 
 def on_stop_signals(action: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, action)
 
 

@@ -445,6 +445,7 @@ class Instance:
 
     def start(self, *, postgres: bool = True, valkey: bool = True) -> None:
         _ = self.account  # settles home
+        _ = self.password  # says so at once if it is lost
         if postgres:
             self.start_postgres()
         if valkey:

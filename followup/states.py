@@ -43,6 +43,6 @@ class AlertStatus(TextChoices):
 
 ALERT_MOVES: dict[str, set[str]] = {
     AlertStatus.RAISED: {AlertStatus.ACKNOWLEDGED, AlertStatus.CLOSED},
-    AlertStatus.ACKNOWLEDGED: {AlertStatus.CLOSED},
-    AlertStatus.CLOSED: set(),
+    AlertStatus.ACKNOWLEDGED: {AlertStatus.CLOSED, AlertStatus.RAISED},
+    AlertStatus.CLOSED: {AlertStatus.RAISED},  # by a new worrying answer
 }

@@ -1,5 +1,5 @@
 """The cast that every test knows: a site, a coordinator, a clinician, a patient, and somebody from another site who
-must never see them. Anything in a state is built by walking the real steps (`tests.walk`)."""
+must never see them. Anything in a state is built by walking the real steps (`followup.demo.walk`)."""
 
 from datetime import UTC, datetime
 
@@ -7,8 +7,8 @@ import pytest
 
 from clinic.roles import CLINICIAN, COORDINATOR
 from followup import demo, instruments
+from followup.demo import walk
 from scheduling import protocols
-from tests import walk
 
 AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
 

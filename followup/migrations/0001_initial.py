@@ -95,6 +95,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "permissions": [("waive_event", "Can waive what is due, with a reason")],
+            },
         ),
         migrations.CreateModel(
             name="CallAttempt",

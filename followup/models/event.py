@@ -2,9 +2,13 @@
 episode's anchor every time they are asked for, so nothing can be left behind when the injection moves."""
 
 import uuid
+from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Case, DateField, ExpressionWrapper, F, Func, Value, When
+from django.db.models.functions import Cast, Coalesce
 
 from clinic.models.scoping import SiteQuerySet
 from followup.states import EventStatus
@@ -80,6 +84,49 @@ class RestrictionStage(models.Model):
         return self.name
 
 
+def _local_date(instant: models.Expression | F) -> Cast:
+    """The day on the wall calendar of the patient's site."""
+    zone = F("episode__patient__site__time_zone")
+    return Cast(Func(zone, instant, function="timezone", output_field=models.DateTimeField()), DateField())
+
+
+def _offset_in(unit: OffsetUnit) -> Case:
+    return Case(When(unit=unit, then=F("offset")), default=Value(0), output_field=models.IntegerField())
+
+
+def _days_from(day: str, days: models.Expression) -> ExpressionWrapper:
+    return ExpressionWrapper(F(day) + days, output_field=DateField())
+
+
+# PostgreSQL clips calendar months as people do: 31 August + 6 months is the last day of February.
+OFFSET = Func(
+    Value(0),  # years
+    _offset_in(OffsetUnit.MONTHS),
+    _offset_in(OffsetUnit.WEEKS),
+    _offset_in(OffsetUnit.DAYS),
+    function="make_interval",
+    output_field=models.DurationField(),
+)
+DERIVED = Cast(ExpressionWrapper(_local_date(F("episode__anchor_at")) + OFFSET, models.DateTimeField()), DateField())
+
+
+class FollowUpEventQuerySet(SiteQuerySet):
+    def with_dates(self) -> "FollowUpEventQuerySet":
+        """Annotate due_on, optimal_opens_on, optimal_closes_on, opens_on and closes_on (the last day that counts): out
+        of the episode's anchor as it is now, or as they were when the event closed. None while there is no anchor."""
+        return self.annotate(
+            due_on=Coalesce("recorded_due_on", DERIVED),
+            optimal_opens_on=_days_from("due_on", -F("optimal_before")),
+            optimal_closes_on=_days_from("due_on", F("optimal_after")),
+            opens_on=Coalesce("recorded_opens_on", _days_from("due_on", -F("permitted_before"))),
+            closes_on=Coalesce("recorded_closes_on", _days_from("due_on", F("permitted_after"))),
+        )
+
+    def with_today(self, at: datetime) -> "FollowUpEventQuerySet":
+        """Annotate `today`: the date at the patient's site at the instant `at`."""
+        return self.annotate(today=_local_date(Value(at, output_field=models.DateTimeField())))
+
+
 class FollowUpEvent(Schedule):
     """Something due for one patient. While it is open its dates are derived; once it is closed it keeps them."""
 
@@ -97,9 +144,17 @@ class FollowUpEvent(Schedule):
     recorded_opens_on = models.DateField(null=True, blank=True)
     recorded_closes_on = models.DateField(null=True, blank=True)
 
-    objects = SiteQuerySet.as_manager()
+    if TYPE_CHECKING:  # with_dates()
+        due_on: date | None
+        optimal_opens_on: date | None
+        optimal_closes_on: date | None
+        opens_on: date | None
+        closes_on: date | None
+
+    objects = FollowUpEventQuerySet.as_manager()
 
     class Meta:
+        permissions = [("waive_event", "Can waive what is due, with a reason")]
         constraints = [
             models.UniqueConstraint(fields=["episode", "code"], name="one_event_per_code"),
             models.CheckConstraint(
@@ -119,6 +174,11 @@ class FollowUpEvent(Schedule):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.episode.patient}"
+
+    @property
+    def before_injection(self) -> bool:
+        """Due before the injection rather than after it; after it, there is nothing left to ask."""
+        return self.offset <= 0
 
 
 class CallOutcome(models.TextChoices):

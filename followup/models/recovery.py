@@ -30,9 +30,7 @@ class RecoveryScore(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(
-                    vital_signs__lte=2, activity__lte=2, comfort__lte=2, bleeding__lte=2, intake__lte=2
-                ),
+                condition=models.Q(vital_signs__lte=2, activity__lte=2, comfort__lte=2, bleeding__lte=2, intake__lte=2),
                 name="recovery_items_0_to_2",
             )
         ]

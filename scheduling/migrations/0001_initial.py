@@ -298,6 +298,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "permissions": [("record_injection", "Can record an injection")],
+            },
         ),
         migrations.CreateModel(
             name="InjectedLevel",
@@ -480,13 +483,23 @@ class Migration(migrations.Migration):
                 (
                     "translation_mm",
                     models.DecimalField(
-                        blank=True, decimal_places=1, max_digits=4, null=True, verbose_name="translation (mm)"
+                        blank=True,
+                        decimal_places=1,
+                        max_digits=4,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(0)],
+                        verbose_name="translation (mm)",
                     ),
                 ),
                 (
                     "angular_deg",
                     models.DecimalField(
-                        blank=True, decimal_places=1, max_digits=4, null=True, verbose_name="angulation (degrees)"
+                        blank=True,
+                        decimal_places=1,
+                        max_digits=4,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(0)],
+                        verbose_name="angulation (degrees)",
                     ),
                 ),
                 (
@@ -1129,6 +1142,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "permissions": [("sign_verdict", "Can sign a verdict, or override it with a reason")],
+            },
         ),
         migrations.AddField(
             model_name="episode",

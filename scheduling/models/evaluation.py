@@ -57,8 +57,12 @@ class Evaluation(models.Model):
         blank=True,
         validators=[MinValueValidator(8), MaxValueValidator(99)],
     )
-    translation_mm = models.DecimalField("translation (mm)", max_digits=4, decimal_places=1, null=True, blank=True)
-    angular_deg = models.DecimalField("angulation (degrees)", max_digits=4, decimal_places=1, null=True, blank=True)
+    translation_mm = models.DecimalField(
+        "translation (mm)", max_digits=4, decimal_places=1, null=True, blank=True, validators=[MinValueValidator(0)]
+    )
+    angular_deg = models.DecimalField(
+        "angulation (degrees)", max_digits=4, decimal_places=1, null=True, blank=True, validators=[MinValueValidator(0)]
+    )
     t_score = models.DecimalField("bone density T-score", max_digits=3, decimal_places=1, null=True, blank=True)
     facet_primary = models.BooleanField("pain mainly from facet joints", null=True, blank=True)
     radiculopathy_from_compression = models.BooleanField(null=True, blank=True)
@@ -181,6 +185,7 @@ class Verdict(models.Model):
     objects = SiteQuerySet.as_manager()
 
     class Meta:
+        permissions = [("sign_verdict", "Can sign a verdict, or override it with a reason")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(status=VerdictStatus.DRAFT)

@@ -33,6 +33,7 @@ class Injection(models.Model):
     objects = SiteQuerySet.as_manager()
 
     class Meta:
+        permissions = [("record_injection", "Can record an injection")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(ended_at__gt=models.F("started_at")), name="an_injection_ends_after_it_starts"

@@ -79,7 +79,9 @@ def stock_cells(site: Site, *, at: datetime, units: int = 30, shelf_life: timede
 
 
 @transaction.atomic
-def staff_member(site: Site, username: str, role: str, *, password: str | None = None, practitioner: str = "") -> object:
+def staff_member(
+    site: Site, username: str, role: str, *, password: str | None = None, practitioner: str = ""
+) -> object:
     """A login that may work at `site` in one role; `practitioner` is the name of the person it belongs to."""
     users = get_user_model().objects
     user, made = users.get_or_create(username=username, defaults={"is_staff": True})

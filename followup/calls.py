@@ -1,0 +1,66 @@
+"""Step 7: whom to call. An unanswered survey ends in a phone call, which brings about a third of the answers back
+(clinical facts 6). Leaves a CallAttempt; the answers themselves are recorded by the survey step."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Case, Count, DateField, ExpressionWrapper, F, Q, When
+from django.db.models.functions import Least
+
+from clinic.status import StepRefused
+from followup.models import CallAttempt, FollowUpEvent
+from followup.models.event import CallOutcome, EventKind, FollowUpEventQuerySet
+from followup.states import EventStatus
+from scheduling.states import EpisodeStatus
+
+CALL_AFTER_DAYS = 21  # after the invitation and two reminders (acceptance P6)
+LAST_DAYS = 3  # a short window ends sooner than that: call in its last days
+ATTEMPTS = 2
+
+
+def queue(*, at: datetime) -> FollowUpEventQuerySet:
+    """The surveys to phone about now, with dates, `call_from` and `attempts`; the one that closes first on top. Who
+    cannot be written to is called as soon as the survey is due to be asked."""
+    unwritable = Q(episode__patient__email="") | Q(episode__patient__email_stopped_at__isnull=False)
+    return (
+        FollowUpEvent.objects.with_dates()
+        .with_today(at)
+        .annotate(
+            attempts=Count("calls"),
+            call_from=Case(
+                When(unwritable, then=F("optimal_opens_on")),
+                default=Least(_days("optimal_opens_on", CALL_AFTER_DAYS), _days("closes_on", -LAST_DAYS)),
+            ),
+        )
+        .filter(Q(kind=EventKind.SURVEY) | Q(unwritable, kind=EventKind.SYMPTOM_CHECK))
+        .filter(Q(offset__lte=0, episode__injected=False) | Q(offset__gt=0, episode__injected=True))
+        .filter(
+            status=EventStatus.OPEN,
+            episode__status__in=[EpisodeStatus.PLANNED, EpisodeStatus.ACTIVE],
+            episode__patient__deceased=False,
+            call_from__lte=F("today"),
+            closes_on__gte=F("today"),
+            attempts__lt=ATTEMPTS,
+        )
+        .exclude(calls__outcome=CallOutcome.REFUSED)
+        .select_related("episode__patient__site")
+        .order_by("closes_on", "pk")
+    )
+
+
+@transaction.atomic
+def log(event: FollowUpEvent, *, outcome: str, note: str = "", by: str, at: datetime) -> CallAttempt:
+    """One call was made. After two that brought no answer the patient is left in peace until the next time point."""
+    event = FollowUpEvent.objects.select_for_update(no_key=True).get(pk=event.pk)
+    if outcome not in CallOutcome.values:
+        raise StepRefused("Say how the call went: answered, no answer, call again, refused or wrong number.")
+    answered = outcome == CallOutcome.ANSWERED and event.status == EventStatus.DONE
+    if event.status != EventStatus.OPEN and not answered:
+        raise StepRefused(f"{event} is closed: there is nothing to call about.")
+    if not answered and event.calls.count() >= ATTEMPTS:
+        raise StepRefused(f"{ATTEMPTS} calls about {event} have been made. Wait for the next time point.")
+    return CallAttempt.objects.create(event=event, outcome=outcome, called_at=at, called_by=by, note=note)
+
+
+def _days(field: str, days: int) -> ExpressionWrapper:
+    return ExpressionWrapper(F(field) + timedelta(days=days), output_field=DateField())

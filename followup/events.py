@@ -1,0 +1,134 @@
+"""Step 7: what is due for whom. Leaves one FollowUpEvent for each line of the protocol's plan, and closes it as done,
+missed, waived or voided."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
+
+from clinic import clock
+from clinic.status import move
+from followup.models import FollowUpEvent, FollowUpStep
+from followup.models.event import EventKind, FollowUpEventQuerySet, Schedule
+from followup.states import EVENT_MOVES, EventStatus, ResponseStatus
+from scheduling.models import Episode
+from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus, EpisodeStatus
+
+GRACE = timedelta(hours=24)  # a survey being answered does not close under the patient's thumb
+HARD_CAP = timedelta(days=7)  # but no later than this after its window
+PLANNED_FIELDS = tuple(field.name for field in Schedule._meta.get_fields())
+EXPECTED = Q(
+    episode__anchor_at__isnull=False,
+    episode__status__in=[EpisodeStatus.PLANNED, EpisodeStatus.ACTIVE],
+    episode__patient__deceased=False,
+)
+
+
+@transaction.atomic
+def open_due(*, at: datetime) -> int:
+    """Open what has become due to be expected, and close what will not happen: the number of events made."""
+    for event in _locked(FollowUpEvent.objects.filter(status=EventStatus.OPEN, episode__patient__deceased=True)):
+        close(event, to=EventStatus.WAIVED, by="system", at=at, reason="The patient has died.")
+    no_injection = Q(episode__status=EpisodeStatus.CANCELLED) | Q(episode__anchor_at__isnull=True)
+    for event in _locked(FollowUpEvent.objects.filter(no_injection, status=EventStatus.OPEN)):
+        close(event, to=EventStatus.VOIDED, by="system", at=at, reason="The injection was cancelled.")
+    for event in _locked(FollowUpEvent.objects.filter(EXPECTED, status=EventStatus.VOIDED)):
+        reopen(event, by="system", at=at, reason="The injection was booked again.")
+    return _open_new()
+
+
+@transaction.atomic
+def close(event: FollowUpEvent, *, to: str, by: str, at: datetime, reason: str = "") -> FollowUpEvent:
+    """Close `event`. From now on it keeps the dates it had, whatever becomes of the anchor."""
+    dated = FollowUpEvent.objects.with_dates().get(pk=event.pk)
+    kept = {
+        "closed_at": at,
+        "recorded_due_on": dated.due_on,
+        "recorded_opens_on": dated.opens_on,
+        "recorded_closes_on": dated.closes_on,
+    }
+    move(event, to, moves=EVENT_MOVES, by=by, at=at, reason=reason, also=kept)
+    return FollowUpEvent.objects.with_dates().get(pk=event.pk)
+
+
+@transaction.atomic
+def reopen(event: FollowUpEvent, *, by: str, at: datetime, reason: str) -> FollowUpEvent:
+    """Open a voided or waived event again: its dates are derived once more."""
+    forgotten = dict.fromkeys(("closed_at", "recorded_due_on", "recorded_opens_on", "recorded_closes_on"))
+    move(event, EventStatus.OPEN, moves=EVENT_MOVES, by=by, at=at, reason=reason, also=forgotten)
+    return FollowUpEvent.objects.with_dates().get(pk=event.pk)
+
+
+@transaction.atomic
+def waive(event: FollowUpEvent, *, reason: str, by: str, at: datetime) -> FollowUpEvent:
+    return close(event, to=EventStatus.WAIVED, by=by, at=at, reason=reason)
+
+
+@transaction.atomic
+def miss_overdue(*, at: datetime) -> int:
+    """Close as missed what can no longer be answered or scanned: how many."""
+    past = (
+        FollowUpEvent.objects.with_dates()
+        .with_today(at)
+        .filter(status=EventStatus.OPEN, episode__injected=True)
+        .filter(Q(closes_on__lt=F("today")) | Q(offset__lte=0))
+    )
+    missed = [event for event in _locked(past) if not _still_possible(event, at=at)]
+    for event in missed:
+        close(event, to=EventStatus.MISSED, by="system", at=at, reason="The window closed.")
+    return len(missed)
+
+
+def answerable_until(event: FollowUpEvent) -> datetime | None:
+    """When `event` (with its dates) stops taking a patient's answers: at the end of the window's last local day; once
+    begun not within 24 hours of the last answer, but a week after the window at the latest. A measurement from before
+    the injection ends with the injection. None while there is no anchor."""
+    if event.closes_on is None:
+        return None
+    end = window_end(event)
+    if event.before_injection:
+        return min(end, event.episode.anchor_at) if event.episode.injected else end
+    begun = event.responses.filter(status=ResponseStatus.IN_PROGRESS).order_by("-last_answer_at").first()
+    return min(max(end, begun.last_answer_at + GRACE), end + HARD_CAP) if begun else end
+
+
+def window_end(event: FollowUpEvent) -> datetime:
+    return clock.day_bounds(event.closes_on, event.episode.patient.site.time_zone)[1]
+
+
+def _still_possible(event: FollowUpEvent, *, at: datetime) -> bool:
+    if event.kind != EventKind.MRI:
+        return at < answerable_until(event)
+    if event.appointment is None or event.appointment.status not in APPOINTMENT_LIVE:
+        return False
+    # A scan that was made waits for its reading; one that was booked may be recorded a few days late.
+    return event.appointment.status == AppointmentStatus.FULFILLED or at < window_end(event) + HARD_CAP
+
+
+def _open_new() -> int:
+    episodes = Episode.objects.filter(
+        ~Exists(FollowUpEvent.objects.filter(episode=OuterRef("pk"))),
+        anchor_at__isnull=False,
+        status__in=[EpisodeStatus.PLANNED, EpisodeStatus.ACTIVE],
+        patient__deceased=False,
+    )
+    lines: dict[int, list[FollowUpStep]] = {}
+    for line in FollowUpStep.objects.filter(protocol__in=episodes.values("protocol")).order_by("pk"):
+        lines.setdefault(line.protocol_id, []).append(line)
+    made = [_planned(episode, line) for episode in episodes for line in lines.get(episode.protocol_id, ())]
+    FollowUpEvent.objects.bulk_create(made, ignore_conflicts=True)  # two sweeps at once: the first one's rows stand
+    return len(made)
+
+
+def _planned(episode: Episode, line: FollowUpStep) -> FollowUpEvent:
+    return FollowUpEvent(episode=episode, **{field: getattr(line, field) for field in PLANNED_FIELDS})
+
+
+def _locked(events: FollowUpEventQuerySet) -> Iterable[FollowUpEvent]:
+    """These events, each held by this sweep alone: another sweep passes over them."""
+    return list(
+        events.select_related("episode__patient__site", "appointment")
+        .order_by("pk")
+        .select_for_update(of=("self",), no_key=True, skip_locked=True)
+    )

@@ -1,0 +1,301 @@
+"""Step 7: what the patient says. Leaves one Response for each instrument and time point, its score, an alert where an
+answer is worrying, and the event done. Every step here holds the event's row, so two devices take turns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from django.db import transaction
+
+from clinic import clock
+from clinic.status import StepRefused, move
+from followup import alerts, events, instruments, scoring
+from followup.instruments import Question
+from followup.models import FollowUpEvent, Instrument, Response
+from followup.models.alert import AlertKind
+from followup.models.event import EventKind, FollowUpEventQuerySet
+from followup.models.survey import Mode
+from followup.states import RESPONSE_MOVES, EventStatus, ResponseStatus
+from scheduling.states import EpisodeStatus
+
+# A rise that a person looks at, in points of the same scale as the baseline: this project's default (acceptance P8).
+WORRYING_RISE = {"vas": 30, "nrs": 3}
+
+
+class SurveyClosed(StepRefused):
+    code = "survey_closed"
+
+
+class BadAnswer(StepRefused):
+    code = "bad_answer"
+
+
+class Standing(StrEnum):
+    """Whether a survey can be answered now."""
+
+    EARLY = "early"
+    OPEN = "open"
+    DONE = "done"
+    OVER = "over"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One question on one screen, and what was answered so far; `instead` is the same question as a number."""
+
+    number: int
+    of: int
+    instrument: Instrument
+    question: Question
+    value: object
+    answered: bool
+    instead: "Page | None" = None
+
+
+def dated(pk: object) -> FollowUpEvent | None:
+    """The event with its dates and everybody it concerns."""
+    return _rows().filter(pk=pk).first()
+
+
+def standing(event: FollowUpEvent, *, at: datetime) -> Standing:
+    """Whether `event` (with its dates) can be answered by its patient at this moment."""
+    episode = event.episode
+    if event.status == EventStatus.DONE:
+        return Standing.DONE
+    stopped = episode.patient.deceased or episode.status in (EpisodeStatus.CANCELLED, EpisodeStatus.LOST)
+    if event.kind == EventKind.MRI or event.status != EventStatus.OPEN or stopped or episode.anchor_at is None:
+        return Standing.OVER
+    if not event.before_injection and not episode.injected:
+        return Standing.EARLY
+    if clock.local_date(at, episode.patient.site.time_zone) < event.opens_on:
+        return Standing.EARLY
+    return Standing.OPEN if at < events.answerable_until(event) else Standing.OVER
+
+
+def open_for(event: FollowUpEvent, *, at: datetime) -> tuple[Page, ...]:
+    """The questions of this survey in order, with the answers so far."""
+    form = _Form(dated(event.pk))
+    form.refuse_unless_open(at=at)
+    return form.pages()
+
+
+def not_asked(event: FollowUpEvent) -> list[str]:
+    """Why some questionnaires of this event cannot be asked, for the coordinator."""
+    language = event.episode.patient.language
+    return [why for code in event.instruments if (why := instruments.why_not(code, language))]
+
+
+@transaction.atomic
+def save_answer(
+    event: FollowUpEvent,
+    *,
+    instrument: str,
+    link_id: str,
+    value: object,
+    at: datetime,
+    mode: str = Mode.SELF,
+    by: str = "",
+) -> Response:
+    """Keep one answer; None is "skipped". A completed response stays as it is."""
+    form = _held(event)
+    if form.event.status != EventStatus.DONE:
+        form.refuse_unless_open(at=at)
+    form.put(instrument, link_id, value)
+    form.write(at=at, mode=mode, by=by)
+    return form.responses[instrument]
+
+
+@transaction.atomic
+def complete(event: FollowUpEvent, *, at: datetime, mode: str = Mode.SELF, by: str = "") -> FollowUpEvent:
+    """Score the answers and close the event. Completing it a second time changes nothing."""
+    form = _held(event)
+    if form.event.status == EventStatus.DONE:
+        return form.event
+    form.refuse_unless_open(at=at)
+    return _complete(form, by=by or ("patient" if mode == Mode.SELF else mode), at=at)
+
+
+@transaction.atomic
+def record(
+    event: FollowUpEvent, *, answers: Mapping[str, Mapping[str, Any]], mode: str, by: str, at: datetime
+) -> FollowUpEvent:
+    """Enter what a patient said by phone or wrote on paper, and close the event. What was not answered counts as
+    skipped. Paper filled in on time may be entered until a week after the window."""
+    if mode not in (Mode.PHONE, Mode.PAPER) or not by:
+        raise BadAnswer("Say whether the answers came by phone or on paper, and who took them.")
+    form = _held(event)
+    if not (mode == Mode.PAPER and _paper_may_still_come(form.event, at=at)):
+        form.refuse_unless_open(at=at)
+    for code, items in answers.items():
+        for link_id, value in items.items():
+            form.put(code, link_id, value)
+    for page in form.pages():
+        if not page.answered:
+            form.put(page.instrument.code, page.question.link_id, None)
+    form.write(at=at, mode=mode, by=by)
+    return _complete(form, by=by, at=at)
+
+
+class _Form:
+    """One survey in memory: its event, the wordings it is asked in, and the answers so far."""
+
+    def __init__(self, event: FollowUpEvent):
+        self.event = event
+        self.responses = {r.instrument_code: r for r in event.responses.select_related("instrument")}
+        self.changed: set[str] = set()
+        # Once begun, a survey keeps its wording, whatever has been loaded since.
+        begun = {code: response.instrument for code, response in self.responses.items()}
+        self.wordings = instruments.wordings_in(event.episode.patient.language) | begun
+        self.asked = [code for code in event.instruments if code in self.wordings]
+        self.others = [instruments.alternative_to(self.wordings[code]) for code in self.asked]
+
+    def refuse_unless_open(self, *, at: datetime) -> None:
+        event, now = self.event, standing(self.event, at=at)
+        if now is Standing.DONE:
+            raise SurveyClosed(f"{event} has been answered already; the answers stay as they are.")
+        if now is Standing.EARLY:
+            raise SurveyClosed(f"{event} cannot be answered yet: it is not due, or the injection has not been given.")
+        if now is Standing.OVER:
+            raise SurveyClosed(f"{event} can no longer be answered: its window has closed, or it was called off.")
+        if not self.asked:
+            raise SurveyClosed(" ".join([f"{event} has nothing to ask.", *not_asked(event)]))
+
+    def pages(self) -> tuple[Page, ...]:
+        every = [(code, question) for code in self.asked for question in self._questions(code)]
+        return tuple(
+            self._page(code, question, number=number, of=len(every))
+            for number, (code, question) in enumerate(every, start=1)
+        )
+
+    def put(self, code: str, link_id: str, value: object) -> None:
+        """Take one answer. Of the line and the number one is answered, and the other is thereby skipped: never
+        calculated from it."""
+        question = next((q for q in self._questions(code) if q.link_id == link_id), None)
+        if question is None or code not in (*self.asked, *self.others):
+            raise BadAnswer(f"{self.event} does not ask that question.")
+        if not question.allows(value):
+            raise BadAnswer(f"That is not an answer to: {question.text}")
+        self._keep(code, link_id, value)
+        other = instruments.alternative_to(self.wordings[code])
+        if value is not None and other in self.wordings and (other in self.asked or other in self.responses):
+            self._keep(other, link_id, None)
+
+    def write(self, *, at: datetime, mode: str, by: str) -> None:
+        for code in sorted(self.changed):
+            response = self.responses[code]
+            response.started_at = response.started_at or at
+            response.last_answer_at = at
+            response.mode, response.recorded_by = mode, by
+            response.save()
+        self._alert_red_flags(at=at)
+        self.changed.clear()
+
+    def _questions(self, code: str) -> tuple[Question, ...]:
+        wording = self.wordings.get(code)
+        return instruments.questions(wording) if wording else ()
+
+    def _page(self, code: str, question: Question, *, number: int, of: int, as_number: bool = False) -> Page:
+        answers = self.responses[code].answers if code in self.responses else {}
+        other = "" if as_number else instruments.alternative_to(self.wordings[code])
+        same = next((q for q in self._questions(other) if q.link_id == question.link_id), None)
+        return Page(
+            number=number,
+            of=of,
+            instrument=self.wordings[code],
+            question=question,
+            value=answers.get(question.link_id),
+            answered=question.link_id in answers,
+            instead=same and self._page(other, same, number=number, of=of, as_number=True),
+        )
+
+    def _keep(self, code: str, link_id: str, value: object) -> None:
+        if code not in self.responses:
+            wording = self.wordings[code]
+            self.responses[code] = Response(event=self.event, instrument=wording, instrument_code=code, answers={})
+        response = self.responses[code]
+        if response.status != ResponseStatus.COMPLETED:
+            response.answers[link_id] = value
+            self.changed.add(code)
+
+    def _alert_red_flags(self, *, at: datetime) -> None:
+        for code in sorted(self.changed):
+            if self.wordings[code].scoring == "symptoms":
+                answers = self.responses[code].answers
+                yes = [question.text for question in self._questions(code) if answers.get(question.link_id) is True]
+                for text in yes:
+                    alerts.raise_alert(self.event, kind=AlertKind.RED_FLAG, detail=f"{text} Yes.", at=at)
+
+
+def _rows() -> FollowUpEventQuerySet:
+    return FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "episode__protocol")
+
+
+def _held(event: FollowUpEvent) -> _Form:
+    """The survey, with its event's row locked until the transaction ends."""
+    return _Form(_rows().select_for_update(of=("self",), no_key=True).get(pk=event.pk))
+
+
+def _paper_may_still_come(event: FollowUpEvent, *, at: datetime) -> bool:
+    if event.status not in (EventStatus.OPEN, EventStatus.MISSED) or event.opens_on is None:
+        return False
+    today = clock.local_date(at, event.episode.patient.site.time_zone)
+    return event.opens_on <= today and at < events.window_end(event) + events.HARD_CAP
+
+
+def _complete(form: _Form, *, by: str, at: datetime) -> FollowUpEvent:
+    missing = sum(not page.answered for page in form.pages())
+    if missing:
+        questions = "1 question is" if missing == 1 else f"{missing} questions are"
+        raise BadAnswer(f"{questions} neither answered nor skipped yet.")
+    for code in sorted(form.responses):
+        response = form.responses[code]
+        if response.status == ResponseStatus.IN_PROGRESS:
+            columns = {"completed_at": at, **_score(response)}
+            move(response, ResponseStatus.COMPLETED, moves=RESPONSE_MOVES, by=by, at=at, also=columns)
+    _alert_if_pain_rose(form.event, at=at)
+    events.close(form.event, to=EventStatus.DONE, by=by, at=at)
+    return dated(form.event.pk)
+
+
+def _score(response: Response) -> dict[str, Any]:
+    """The columns of the score. A scale that was skipped has none; it is never 0."""
+    asked = instruments.questions(response.instrument)
+    given = [response.answers.get(question.link_id) for question in asked]
+    if response.instrument.scoring == "odi":
+        odi = scoring.score_odi(given, multiple="reject")
+        exact = odi.exact
+        score = None if exact is None else Decimal(exact.numerator) / Decimal(exact.denominator)
+        return {
+            "raw": odi.raw,
+            "answered": odi.answered,
+            "score": None if score is None else round(score, 6),
+            "score_status": odi.status,
+        }
+    known = [int(value) for value in given if value is not None]
+    status = "complete" if len(known) == len(given) else "insufficient"
+    total = sum(known) if known else None
+    whole = response.instrument.scoring in WORRYING_RISE and total is not None
+    return {
+        "raw": total,
+        "answered": len(known),
+        "score": Decimal(total) if whole else None,
+        "score_status": status,
+    }
+
+
+def _alert_if_pain_rose(event: FollowUpEvent, *, at: datetime) -> None:
+    if event.before_injection:
+        return
+    scored = Response.objects.filter(status=ResponseStatus.COMPLETED, score__isnull=False)
+    before = scored.filter(event__episode=event.episode, event__offset__lte=0).select_related("instrument")
+    baseline = {response.instrument.scoring: int(response.score) for response in before}
+    for response in scored.filter(event=event).select_related("instrument"):
+        scale = response.instrument.scoring
+        rise = WORRYING_RISE.get(scale)
+        if rise and scale in baseline and response.score - baseline[scale] >= rise:
+            top = 100 if scale == "vas" else 10
+            detail = f"Pain was {baseline[scale]} of {top} before the injection and is {int(response.score)} now."
+            alerts.raise_alert(event, kind=AlertKind.PAIN_ROSE, detail=detail, at=at)

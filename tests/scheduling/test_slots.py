@@ -1,0 +1,543 @@
+import random
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
+
+import pytest
+
+from clinic.clock import at_local, day_bounds, local_date
+from scheduling.slots import Horizon, Missing, Need, Relief, Step, Unit, bottleneck, find
+
+START = datetime(2026, 5, 12, 8, tzinfo=UTC)
+HOUR = 12  # ticks
+MORNING = Horizon(START, 4 * HOUR)
+CHICAGO = "America/Chicago"
+
+
+def at(hour, minute=0):
+    return START.replace(hour=hour, minute=minute)
+
+
+def open_for(unit_id, kind, *ranges, can=(), load=0, horizon=MORNING):
+    return Unit(unit_id, kind, frozenset(can), horizon.free(ranges), load)
+
+
+def starts(options):
+    return [option.start for option in options]
+
+
+def search(chain, units, horizon=MORNING, **wishes):
+    return find(chain, units, horizon, not_before=wishes.pop("not_before", horizon.start), **wishes)
+
+
+# Horizon
+
+
+def test_a_booking_takes_every_tick_it_touches_and_an_opening_gives_only_whole_ones():
+    start, end = at(8, 2), at(8, 11)
+
+    assert MORNING.mask(start, end, outward=True) == 0b111
+    assert MORNING.mask(start, end, outward=False) == 0b010
+    assert MORNING.busy([(start, end)]) == 0b111
+    assert MORNING.free([(start, end)]) == 0b010
+
+
+def test_time_outside_the_horizon_is_cut_off():
+    assert MORNING.mask(at(6), at(8, 10), outward=True) == 0b11
+    assert MORNING.mask(at(6), at(20), outward=False) == MORNING.all
+    assert MORNING.mask(at(13), at(14), outward=True) == 0
+    assert MORNING.mask(at(6), at(7), outward=True) == 0
+
+
+def test_an_empty_range_takes_nothing():
+    assert MORNING.mask(at(8, 2), at(8, 2), outward=True) == 0
+    assert MORNING.mask(at(8, 2), at(8, 4), outward=False) == 0
+
+
+def test_many_ranges_are_one_integer():
+    ranges = [(at(8), at(8, 30)), (at(8, 20), at(9)), (at(11), at(13))]
+
+    assert MORNING.busy(ranges) == MORNING.mask(at(8), at(9), outward=True) | MORNING.mask(at(11), at(12), outward=True)
+
+
+def test_a_horizon_spans_what_it_is_asked_to():
+    horizon = Horizon.spanning(at(8, 3), at(9, 1))
+
+    assert (horizon.start, horizon.end) == (at(8), at(9, 5))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: Horizon(at(8, 3), 5),
+        lambda: Horizon(START, 0),
+        lambda: Horizon(START.replace(tzinfo=None), 5),
+        lambda: MORNING.busy([(at(9), at(8))]),
+    ],
+)
+def test_a_senseless_horizon_or_range_is_refused(broken):
+    with pytest.raises(ValueError, match=r"horizon|zone|before it starts"):
+        broken()
+
+
+# One step
+
+
+def test_a_step_starts_wherever_its_room_is_free_long_enough():
+    room = open_for("room", "room", (at(8), at(9)), (at(10), at(10, 30)))
+
+    found = search([Step("harvest", 30, (Need("room"),))], [room])
+
+    assert starts(found) == [at(8, m) for m in (0, 5, 10, 15, 20, 25, 30)] + [at(10)]
+
+
+def test_back_to_back_bookings_leave_exactly_the_time_between_them():
+    room = open_for("room", "room", (at(10, 45), at(11, 30)))
+
+    (only,) = search([Step("injection", 45, (Need("room"),))], [room])
+
+    assert (only.start, only.end) == (at(10, 45), at(11, 30))
+
+
+def test_starts_fall_on_the_grid_past_the_hour():
+    horizon = Horizon(at(8, 5), 12)
+    room = Unit("room", "room", frozenset(), horizon.all)
+
+    assert starts(search([Step("visit", 10, (Need("room"),))], [room], horizon, grid_minutes=15)) == [
+        at(8, 15),
+        at(8, 30),
+        at(8, 45),
+    ]
+
+
+def test_the_grid_follows_the_clinic_s_clock_in_a_zone_of_half_hours():
+    room = Unit("room", "room", frozenset(), MORNING.all)
+    wishes = {"grid_minutes": 60, "zone": "Asia/Kolkata"}
+
+    assert starts(search([Step("visit", 30, (Need("room"),))], [room], **wishes)) == [
+        at(8, 30),
+        at(9, 30),
+        at(10, 30),
+        at(11, 30),
+    ]
+
+
+def test_the_first_step_starts_neither_before_nor_after_what_is_asked():
+    room = Unit("room", "room", frozenset(), MORNING.all)
+    chain = [Step("visit", 10, (Need("room"),))]
+
+    found = search(chain, [room], not_before=at(9, 1), not_after=at(9, 15))
+
+    assert starts(found) == [at(9, 5), at(9, 10), at(9, 15)]
+    assert search(chain, [room], not_before=at(9, 1), not_after=at(9, 4)) == ()
+    assert search(chain, [room], not_before=at(20)) == ()
+
+
+def test_only_as_many_options_as_asked_for():
+    room = Unit("room", "room", frozenset(), MORNING.all)
+    chain = [Step("visit", 10, (Need("room"),))]
+
+    assert len(search(chain, [room], limit=3)) == 3
+    assert len(search(chain, [room])) == 20
+    assert len(search(chain, [room], limit=None)) == 4 * HOUR - 1
+    assert search(chain, [room], limit=0) == ()
+
+
+def test_only_as_many_options_a_day_as_asked_for():
+    horizon = Horizon(START, 3 * 24 * HOUR)
+    room = Unit("room", "room", frozenset(), horizon.all)
+
+    found = search([Step("visit", 10, (Need("room"),))], [room], horizon, per_day=2, zone=CHICAGO, grid_minutes=30)
+
+    days = [local_date(option.start, CHICAGO) for option in found]
+    assert days == [date(2026, 5, 12)] * 2 + [date(2026, 5, 13)] * 2 + [date(2026, 5, 14)] * 2 + [date(2026, 5, 15)] * 2
+
+
+# Who
+
+
+def test_only_a_unit_with_the_capability_will_do():
+    anyone = open_for("dr-a", "physician", (at(8), at(12)))
+    injector = open_for("dr-b", "physician", (at(9), at(9, 30)), can={"inject"})
+
+    (only,) = search([Step("injection", 30, (Need("physician", "inject"),))], [anyone, injector])
+
+    assert only.start == at(9)
+    assert only.steps[0].units == (("dr-b",),)
+
+
+def test_the_least_loaded_unit_is_taken_and_the_name_breaks_a_tie():
+    busy, calm, also_calm = (
+        open_for(name, "nurse", (at(8), at(9)), load=load) for name, load in [("a", 9), ("c", 1), ("b", 1)]
+    )
+
+    found = search([Step("visit", 30, (Need("nurse"),))], [busy, calm, also_calm], limit=1)
+
+    assert found[0].steps[0].units == (("b",),)
+
+
+def test_two_nurses_are_two_different_nurses():
+    nurses = [open_for("a", "nurse", (at(8), at(10))), open_for("b", "nurse", (at(9), at(11)))]
+
+    (*_, last) = found = search([Step("recovery", 30, (Need("nurse", count=2),))], nurses)
+
+    assert starts(found)[0] == at(9)
+    assert last.start == at(9, 30)
+    assert last.steps[0].units == (("a", "b"),)
+
+
+def test_the_only_one_who_can_scrub_is_not_wasted_on_another_place():
+    scrub, plain = open_for("a", "nurse", (at(8), at(9)), can={"scrub"}), open_for("b", "nurse", (at(8), at(9)), load=9)
+    step = Step("injection", 60, (Need("nurse"), Need("nurse", "scrub")))
+
+    (only,) = search([step], [scrub, plain])
+
+    assert only.steps[0].units == (("b",), ("a",))
+
+
+def test_one_nurse_cannot_fill_two_places_at_once():
+    scrub = open_for("a", "nurse", (at(8), at(12)), can={"scrub"})
+
+    assert search([Step("injection", 60, (Need("nurse"), Need("nurse", "scrub")))], [scrub]) == ()
+
+
+def test_the_room_must_be_free_for_cleaning_too():
+    room = open_for("room", "room", (at(8), at(9)))
+
+    found = search([Step("injection", 45, (Need("room", turnover=15),))], [room])
+
+    assert starts(found) == [at(8)]
+    assert found[0].end == at(8, 45)
+
+
+# Chains
+
+
+def test_the_next_step_waits_no_less_and_no_longer_than_allowed():
+    room = open_for("room", "room", (at(8), at(8, 30)))
+    bay = open_for("bay", "bay", (at(8), at(12)))
+
+    def bay_start(gap_min, gap_max, bay=bay):
+        chain = [Step("injection", 30, (Need("room"),)), Step("recovery", 60, (Need("bay"),), gap_min, gap_max)]
+        return [option.steps[1].start for option in search(chain, [room, bay])]
+
+    late_bay = open_for("bay", "bay", (at(9), at(12)))
+    assert bay_start(0, 0) == [at(8, 30)]
+    assert bay_start(10, 30) == [at(8, 40)]
+    assert bay_start(0, 30, late_bay) == [at(9)]
+    assert bay_start(0, 25, late_bay) == []
+    assert bay_start(30, 30, late_bay) == [at(9)]
+
+
+def test_the_same_physician_harvests_and_injects():
+    early = open_for("early", "physician", (at(8), at(9)))
+    late = open_for("late", "physician", (at(9), at(10)))
+    whole = open_for("whole", "physician", (at(10), at(12)), load=99)
+    chain = [
+        Step("harvest", 60, (Need("physician", role="operator"),)),
+        Step("injection", 60, (Need("physician", role="operator"),)),
+    ]
+
+    (only,) = search(chain, [early, late, whole])
+
+    assert only.start == at(10)
+    assert [step.units for step in only.steps] == [(("whole",),), (("whole",),)]
+
+
+def test_the_same_two_nurses_stay_throughout():
+    units = [open_for(name, "nurse", (at(8), at(10))) for name in "abc"]
+    chain = [Step(code, 60, (Need("nurse", count=2, role="team"),)) for code in ("harvest", "injection")]
+
+    (only,) = search(chain, units)
+
+    assert [step.units for step in only.steps] == [(("a", "b"),), (("a", "b"),)]
+
+
+def test_a_role_may_need_another_capability_in_a_later_step():
+    both = open_for("z", "physician", (at(8), at(10)), can={"harvest", "inject"}, load=50)
+    units = [open_for("a", "physician", (at(8), at(10)), can={"harvest"}), both]
+    chain = [
+        Step("harvest", 60, (Need("physician", "harvest", role="operator"),)),
+        Step("injection", 60, (Need("physician", "inject", role="operator"),)),
+    ]
+
+    (only,) = search(chain, units)
+
+    assert [step.units for step in only.steps] == [(("z",),), (("z",),)]
+
+
+def test_a_room_being_cleaned_cannot_take_the_next_step():
+    one = open_for("a", "room", (at(8), at(10)))
+    other = open_for("b", "room", (at(8), at(10)))
+    chain = [Step("harvest", 30, (Need("room", turnover=15),)), Step("injection", 30, (Need("room"),), 0, 10)]
+
+    assert search(chain, [one]) == ()
+    assert [step.units for step in search(chain, [one, other], limit=1)[0].steps] == [(("a",),), (("b",),)]
+
+
+def test_a_longer_gap_lets_the_same_room_be_cleaned_in_between():
+    room = open_for("a", "room", (at(8), at(9, 15)))
+    chain = [Step("harvest", 30, (Need("room", turnover=15),)), Step("injection", 30, (Need("room"),), 0, 15)]
+
+    (only,) = search(chain, [room])
+
+    assert [step.start for step in only.steps] == [at(8), at(8, 45)]
+
+
+def test_a_patient_is_a_unit_that_is_needed_in_every_step():
+    patient = open_for("patient", "patient", (at(8, 30), at(10)))
+    room = Unit("room", "room", frozenset(), MORNING.all)
+    needs = (Need("patient"), Need("room"))
+
+    found = search([Step("harvest", 45, needs), Step("injection", 45, needs)], [patient, room])
+
+    assert starts(found) == [at(8, 30)]
+
+
+def test_a_chain_does_not_run_past_midnight_when_the_zone_is_known():
+    horizon = Horizon(START, 3 * 24 * HOUR)
+    room = Unit("room", "room", frozenset(), horizon.all)
+    chain = [Step("harvest", 60, (Need("room"),)), Step("injection", 60, (Need("room"),), 0, 120)]
+
+    found = search(chain, [room], horizon, zone=CHICAGO, grid_minutes=60, limit=None)
+
+    days = [{local_date(step.start, CHICAGO) for step in option.steps} for option in found]
+    assert all(len(day) == 1 for day in days)
+    assert all(
+        local_date(option.end - timedelta(seconds=1), CHICAGO) in day for option, day in zip(found, days, strict=True)
+    )
+    last_start = max(option.start for option in found if local_date(option.start, CHICAGO) == date(2026, 5, 12))
+    assert last_start == at_local(date(2026, 5, 12), time(22), CHICAGO)
+
+
+@pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 8), 23), (date(2026, 11, 1), 25)])
+def test_a_day_of_the_clock_change_has_an_hour_less_or_more(day, hours):
+    horizon = Horizon.spanning(*day_bounds(day, CHICAGO))
+    room = Unit("room", "room", frozenset(), horizon.all)
+
+    found = search([Step("visit", 60, (Need("room"),))], [room], horizon, zone=CHICAGO, grid_minutes=60, limit=None)
+
+    assert len(found) == hours
+    assert horizon.ticks == hours * HOUR
+
+
+def test_an_opening_hour_on_the_day_of_the_change_is_local_time():
+    day = date(2026, 3, 8)
+    horizon = Horizon.spanning(*day_bounds(day, CHICAGO))
+    nine, ten = (at_local(day, time(hour), CHICAGO) for hour in (9, 10))
+    room = open_for("room", "room", (nine, ten), horizon=horizon)
+
+    (only,) = search([Step("visit", 60, (Need("room"),))], [room], horizon, zone=CHICAGO)
+
+    assert only.start == datetime(2026, 3, 8, 14, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("chain", "message"),
+    [
+        ([], "at least one step"),
+        ([Step("a", 12, ())], "Step a: minutes"),
+        ([Step("a", 0, ())], "Step a: it must last"),
+        ([Step("a", 5, (), 10, 5)], "gap_max 5 is below gap_min 10"),
+        ([Step("a", 5, (), -5, 5)], "Step a: minutes"),
+        ([Step("a", 5, (Need("room", turnover=3),))], "Step a: minutes"),
+        ([Step("a", 5, (Need("room", count=0),))], "at least 1"),
+        ([Step("a", 5, ()), Step("a", 5, ())], "appears 2 times"),
+        ([Step("a", 5, (Need("nurse", role="r"), Need("nurse", role="r")))], "role appears twice"),
+        ([Step("a", 5, (Need("nurse", role="r"),)), Step("b", 5, (Need("room", role="r"),))], "role r is a room here"),
+    ],
+)
+def test_a_chain_that_contradicts_itself_is_refused(chain, message):
+    with pytest.raises(ValueError, match=message):
+        search(chain, [])
+
+
+def test_other_senseless_wishes_are_refused():
+    chain, room = [Step("visit", 10, ())], Unit("room", "room", frozenset(), 1)
+
+    with pytest.raises(ValueError, match="listed twice"):
+        search(chain, [room, room])
+    with pytest.raises(ValueError, match="negative"):
+        search(chain, [Unit("room", "room", frozenset(), -1)])
+    with pytest.raises(ValueError, match="grid"):
+        search(chain, [room], grid_minutes=7)
+    with pytest.raises(ValueError, match="zone"):
+        search(chain, [room], per_day=1)
+
+
+# Why nothing fits
+
+
+def test_the_bottleneck_is_the_kind_whose_time_is_short_and_says_when_it_would_work():
+    room = open_for("room", "room", (at(8), at(8, 30)))
+    nurse = open_for("nurse", "nurse", (at(9), at(12)))
+    chain = [Step("visit", 60, (Need("room"), Need("nurse")))]
+
+    assert search(chain, [room, nurse]) == ()
+    shortage = bottleneck(chain, [room, nurse], MORNING, not_before=START)
+
+    assert shortage.reliefs == (Relief("room", "", at(9)),)
+    assert shortage.missing == ()
+    assert shortage.binding == (("room", ""),)
+    assert shortage.first_start == at(9)
+
+
+def test_the_bottleneck_that_would_help_soonest_comes_first():
+    room = open_for("room", "room", (at(8), at(9)))
+    nurse = open_for("nurse", "nurse", (at(9), at(12)))
+
+    shortage = bottleneck([Step("visit", 60, (Need("room"), Need("nurse")))], [room, nurse], MORNING, not_before=START)
+
+    assert shortage.reliefs == (Relief("nurse", "", at(8)), Relief("room", "", at(9)))
+
+
+def test_a_capability_that_nobody_has_is_named():
+    nurse = open_for("nurse", "nurse", (at(8), at(12)))
+
+    shortage = bottleneck([Step("injection", 60, (Need("nurse", "scrub", 2),))], [nurse], MORNING, not_before=START)
+
+    assert shortage.missing == (Missing("injection", "nurse", "scrub", 2, 0),)
+    assert shortage.reliefs == (Relief("nurse", "scrub", START),)
+
+
+def test_a_kind_short_in_two_capabilities_is_relaxed_as_a_whole():
+    chain = [Step("injection", 60, (Need("nurse", "scrub"), Need("nurse", "sedate")))]
+
+    shortage = bottleneck(chain, [], MORNING, not_before=START)
+
+    assert shortage.reliefs == (Relief("nurse", None, START),)
+
+
+def test_when_two_kinds_are_short_no_single_one_is_blamed():
+    chain = [Step("injection", 60, (Need("room"), Need("nurse")))]
+
+    shortage = bottleneck(chain, [], MORNING, not_before=START)
+
+    assert (shortage.reliefs, shortage.first_start) == ((), None)
+    assert len(shortage.missing) == 2
+
+
+# Against an enumerator that shares nothing with the search: minutes in plain sets, every placement, every assignment.
+
+
+def minutes_taken(places, chain, units, placement, needs_of):
+    """Whether this assignment works: right units, free every minute, no minute of a unit taken twice."""
+    used = {unit.id: set() for unit in units}
+    for (step, need), unit in zip(places, needs_of, strict=True):
+        minutes = set(range(placement[step], placement[step] + chain[step].minutes + need.turnover))
+        if unit.kind != need.kind or (need.capability and need.capability not in unit.capabilities):
+            return False
+        if not minutes <= FREE[unit.id] or minutes & used[unit.id]:
+            return False
+        used[unit.id] |= minutes
+    return True
+
+
+FREE: dict[str, set[int]] = {}
+
+
+def seats_of(chain):
+    return [(step, need, copy) for step, s in enumerate(chain) for need in s.needs for copy in range(need.count)]
+
+
+def some_assignment(chain, units, placement, places, chosen=()):
+    """Plain depth-first search over units for every seat; a role's seat repeats what its first appearance got."""
+    if len(chosen) == len(places):
+        return True
+    _, need, copy = places[len(chosen)]
+    earlier = [
+        chosen[i]
+        for i, (_, other, number) in enumerate(places[: len(chosen)])
+        if need.role and other.role == need.role and number == copy
+    ]
+    for unit in earlier[:1] or units:
+        tried = (*chosen, unit)
+        if minutes_taken(
+            [(s, n) for s, n, _ in places[: len(tried)]], chain, units, placement, tried
+        ) and some_assignment(chain, units, placement, places, tried):
+            return True
+    return False
+
+
+def enumerate_placements(chain, units, length, grid):
+    """For every start from which some placement can be assigned, the first such placement in order, in minutes."""
+    places = seats_of(chain)
+    found = []
+    for first in range(0, length, grid):
+        gaps = [range(step.gap_min, step.gap_max + 1, 5) for step in chain[1:]]
+        for combination in product(*gaps):
+            placement = [first]
+            for step, gap in zip(chain, combination, strict=False):
+                placement.append(placement[-1] + step.minutes + gap)
+            if placement[-1] + chain[-1].minutes <= length and some_assignment(chain, units, placement, places):
+                found.append(placement)
+                break
+    return found
+
+
+def random_instance(dice):
+    """At most six units, three steps and twelve bookings; kinds, capabilities, roles, counts and turnovers mixed."""
+    length = dice.choice([120, 180, 240])
+    horizon = Horizon(START, length // 5)
+    units = []
+    for number in range(dice.randint(2, 6)):
+        free = set(range(length))
+        for _ in range(dice.randint(0, 2)):
+            begin = dice.randrange(0, length, 15)
+            free -= set(range(begin, begin + dice.choice([15, 30, 60])))
+        name = f"u{number}"
+        FREE[name] = free
+        bits = horizon.all & ~horizon.busy(
+            (START + timedelta(minutes=m), START + timedelta(minutes=m + 1)) for m in range(length) if m not in free
+        )
+        can = frozenset(c for c in "xy" if dice.random() < 0.75)
+        units.append(Unit(name, dice.choice("AAB"), can, bits, dice.randint(0, 3)))
+    chain, roles = [], {"r": dice.choice("AB"), "s": "A"}
+    for number in range(dice.randint(1, 3)):
+        needs, used = [], set()
+        for _ in range(dice.randint(1, 2)):
+            role = dice.choice(["", "", "r", "s"])
+            role = "" if role in used else role
+            used.add(role)
+            kind = roles[role] if role else dice.choice("AAB")
+            count = dice.choice([1, 1, 1, 2]) if not role or role == "s" else 1
+            needs.append(Need(kind, dice.choice(["", "", "", "x", "y"]), count, role, dice.choice([0, 0, 0, 15, 30])))
+        gap = dice.choice([0, 0, 15])
+        chain.append(Step(f"s{number}", dice.choice([15, 30, 45]), tuple(needs), gap, gap + dice.choice([0, 5, 15])))
+    return chain, units, horizon, length
+
+
+def is_feasible(chain, units, option):
+    by_id = {unit.id: unit for unit in units}
+    placement = [(placed.start - START) // timedelta(minutes=1) for placed in option.steps]
+    gaps = [
+        later - earlier - step.minutes for earlier, later, step in zip(placement, placement[1:], chain, strict=False)
+    ]
+    places = seats_of(chain)
+    chosen = [unit for placed in option.steps for need in placed.units for unit in need]
+    roles = {}
+    for (_, need, copy), unit in zip(places, chosen, strict=True):
+        if need.role and roles.setdefault((need.role, copy), unit) != unit:
+            return False
+    return (
+        all(step.gap_min <= gap <= step.gap_max for step, gap in zip(chain[1:], gaps, strict=True))
+        and all(p.end - p.start == timedelta(minutes=s.minutes) for p, s in zip(option.steps, chain, strict=True))
+        and [placed.code for placed in option.steps] == [step.code for step in chain]
+        and all(
+            [len(ids) for ids in p.units] == [n.count for n in s.needs]
+            for p, s in zip(option.steps, chain, strict=True)
+        )
+        and minutes_taken([(s, n) for s, n, _ in places], chain, units, placement, [by_id[name] for name in chosen])
+    )
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_the_search_finds_what_an_enumerator_finds_no_more_and_no_less(seed):
+    dice = random.Random(seed)
+    for number in range(100):
+        chain, units, horizon, length = random_instance(dice)
+
+        found = find(chain, units, horizon, not_before=START, limit=None, grid_minutes=15)
+
+        minutes = [[(placed.start - START) // timedelta(minutes=1) for placed in option.steps] for option in found]
+        assert minutes == enumerate_placements(chain, units, length, 15), (seed, number)
+        assert all(is_feasible(chain, units, option) for option in found), (seed, number)
