@@ -1,7 +1,10 @@
 """App and admin-site configuration, named by string in the settings."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.contrib.admin import apps as admin_apps
+from django.db.models.signals import post_migrate
+
+from clinic import roles
 
 
 class ClinicConfig(AppConfig):
@@ -10,6 +13,9 @@ class ClinicConfig(AppConfig):
 
     def ready(self) -> None:
         from clinic import checks  # noqa: F401, PLC0415 - registering start-up checks is what ready() is for
+
+        # The topmost app is migrated last: by then the permissions of all three exist.
+        post_migrate.connect(roles.make_groups, sender=apps.get_app_config("followup"), dispatch_uid="clinic.roles")
 
 
 class PulposusAdminConfig(admin_apps.AdminConfig):
