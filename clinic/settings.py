@@ -119,6 +119,8 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- Messages --------------------------------------------------------------------------------------------------------
 vars().update(env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25"))
+if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":  # noqa: F821 - from EMAIL_URL, as all EMAIL_ names
+    EMAIL_BACKEND = "clinic.relay.EmailBackend"  # the same, but it knows how far a mail got when the line breaks
 EMAIL_TIMEOUT = 20  # seconds; shorter than MESSAGE_LEASE, which must outlive any send that still may succeed
 MESSAGE_LEASE = timedelta(seconds=180)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Pulposus <clinic@localhost>")
@@ -193,16 +195,15 @@ STORAGES = {
 # --- API -------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "clinic.api.TokenAuthentication",
+        "clinic.api.callers.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["clinic.api.StaffOrToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["clinic.api.callers.StaffOrToken"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
-    "PAGE_SIZE": 50,
-    "EXCEPTION_HANDLER": "clinic.api.explain",
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_PAGINATION_CLASS": "clinic.api.limits.Pages",
+    "EXCEPTION_HANDLER": "clinic.api.refusals.explain",
+    "DEFAULT_THROTTLE_CLASSES": ["clinic.api.limits.Throttle"],
     "DEFAULT_THROTTLE_RATES": {"user": "600/min"},
 }
 SPECTACULAR_SETTINGS = {
@@ -212,6 +213,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["clinic.api.callers.StaffOrToken"],  # what can be asked is for those who may ask
     "COMPONENT_SPLIT_REQUEST": True,
 }
 

@@ -4,6 +4,8 @@ must never see them. Anything in a state is built by walking the real steps (`fo
 from datetime import UTC, datetime
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 
 from clinic.roles import CLINICIAN, COORDINATOR
 from followup import demo, instruments
@@ -11,6 +13,15 @@ from followup.demo import walk
 from scheduling import protocols
 
 AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_as_they_are(tmp_path_factory):
+    """Pages are tested without collecting static files first."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    folder = str(tmp_path_factory.mktemp("static"))
+    with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}, STATIC_ROOT=folder):
+        yield
 
 
 @pytest.fixture
@@ -23,6 +34,7 @@ def site(db, at):
     protocols.load_all(at=at)
     instruments.load_all(at=at)
     site = demo.found_clinic()
+    demo.complete_products()
     demo.stock_cells(site, at=at)
     return site
 

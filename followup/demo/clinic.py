@@ -9,7 +9,7 @@ from django.db import transaction
 from clinic.models import Practitioner, Site, StaffMember
 from clinic.roles import CLINICIAN, COORDINATOR
 from scheduling.models import Lot, OpeningHours, Product, Resource, Unit
-from scheduling.models.product import CellSource
+from scheduling.models.product import CellSource, RegulatoryBasis
 from scheduling.models.protocol import ResourceKind as K
 from scheduling.states import LotStatus
 
@@ -62,6 +62,17 @@ def found_clinic(*, code: str = "demo", name: str = "Lakeside Spine Clinic", zon
         OpeningHours(site=site, weekday=day, opens=time(8), closes=time(17)) for day in range(5)
     )
     return site
+
+
+@transaction.atomic
+def complete_products() -> None:
+    """Fill in what a clinic must enter from its own papers before it can book. Made up, and it says so."""
+    Product.objects.filter(source=CellSource.ALLOGENEIC, post_thaw_limit_minutes__isnull=True).update(
+        thaw_minutes=30, post_thaw_limit_minutes=120, regulatory_reference="DEMO VALUES: not from any product"
+    )
+    Product.objects.filter(regulatory_basis=RegulatoryBasis.NONE).update(
+        regulatory_basis=RegulatoryBasis.IND, regulatory_reference="DEMO VALUES: no such IND exists"
+    )
 
 
 @transaction.atomic

@@ -71,13 +71,14 @@ class Appointment(models.Model):
                 | ~models.Q(status=AppointmentStatus.HELD),
                 name="a_hold_has_an_end",
             ),
-            # MRI may come twice; harvest and procedure are once per episode unless cancelled or missed.
+            # MRI may come twice; harvest and procedure are once per episode unless cancelled or missed. A harvest that
+            # is done may be followed by another, because cells can fail to grow.
             models.UniqueConstraint(
                 fields=["episode", "visit"],
                 condition=models.Q(
-                    visit__in=[Visit.HARVEST, Visit.PROCEDURE],
-                    status__in=["held", "booked", "confirmed", "arrived", "fulfilled"],
-                ),
+                    status__in=["held", "booked", "confirmed", "arrived"], visit__in=[Visit.HARVEST, Visit.PROCEDURE]
+                )
+                | models.Q(status="fulfilled", visit=Visit.PROCEDURE),
                 name="one_live_visit_per_episode",
             ),
         ]

@@ -1,0 +1,127 @@
+"""A room, device or person that cannot be used for a time, and what becomes of the visits that counted on it. Leaves
+behind a Closure, its reservation, and every affected visit moved or cancelled: all in one commit or not at all."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.db.models import Exists, OuterRef, QuerySet
+
+from clinic.clock import local_date, spoken_range
+from clinic.status import StepRefused, note
+from scheduling import bookings, chains, diary, slots
+from scheduling.models import Appointment, Closure, Reservation, Resource
+from scheduling.states import APPOINTMENT_AHEAD, AppointmentStatus
+
+DISTURBED = APPOINTMENT_AHEAD | {AppointmentStatus.ARRIVED}
+
+
+def affected(resource: Resource, during: DateTimeTZRange) -> QuerySet[Appointment]:
+    """The visits that need the resource in that time, or its turnover."""
+    needed = Reservation.objects.filter(
+        step__appointment=OuterRef("pk"), resource=resource, live=True, during__overlap=during
+    )
+    return Appointment.objects.filter(Exists(needed), status__in=DISTURBED).order_by("during")
+
+
+def alternatives(
+    appointment: Appointment,
+    *,
+    at: datetime,
+    limit: int = 3,
+    closing: tuple[Resource, DateTimeTZRange] | None = None,
+    earliest: date | None = None,
+    latest: date | None = None,
+) -> bookings.Search:
+    """Where the visit could go instead, from its own day on, without what is about to be closed."""
+    zone = appointment.site.zone
+    return bookings.find(
+        appointment.episode,
+        visit=appointment.visit,
+        earliest=earliest or max(local_date(appointment.during.lower, zone), local_date(at, zone)),
+        latest=latest,
+        at=at,
+        limit=limit,
+        per_day=1,
+        ignore=appointment,
+        closing=closing,
+    )
+
+
+def close(
+    resource: Resource,
+    *,
+    during: DateTimeTZRange,
+    reason: str,
+    by: str,
+    at: datetime,
+    plan: Mapping[Any, slots.Option | None],
+) -> Closure:
+    """Close the resource. `plan` says for every affected visit where it goes, or None to cancel it."""
+    _check(during, reason, at=at)
+    bookings.lapse_holds(at=at)  # so that the plan does not have to speak of holds that have run out
+    return _close(
+        resource, {str(pk): option for pk, option in plan.items()}, during=during, reason=reason, by=by, at=at
+    )
+
+
+@diary.one_commit()
+def _close(
+    resource: Resource,
+    plan: Mapping[str, slots.Option | None],
+    *,
+    during: DateTimeTZRange,
+    reason: str,
+    by: str,
+    at: datetime,
+) -> Closure:
+    why = f"{resource} is closed: {reason}"
+    for visit in _locked(resource, during, plan):
+        option = plan[str(visit.pk)]
+        if option is None:
+            bookings.cancel(visit, reason=why, by=by, at=at)
+        else:
+            bookings.move(visit, option=option, reason=why, by=by, at=at)
+    closure = Closure.objects.create(resource=resource, during=during, reason=reason, closed_by=by, closed_at=at)
+    note(closure, was="", became="closed", by=by, at=at, reason=reason)
+    diary.block(closure)
+    return closure
+
+
+@diary.one_commit()
+def reopen(closure: Closure, *, by: str, at: datetime) -> Closure:
+    """The resource can be used again; visits that were moved stay where they are."""
+    closure = Closure.objects.select_for_update(of=("self",), no_key=True).get(pk=closure.pk)
+    if closure.reopened_at is not None:
+        raise StepRefused(f"{closure.resource} was reopened already.")
+    diary.unblock(closure)
+    closure.reopened_at = at
+    closure.save(update_fields=["reopened_at"])
+    note(closure, was="closed", became="open", by=by, at=at)
+    return closure
+
+
+def _check(during: DateTimeTZRange, reason: str, *, at: datetime) -> None:
+    if during.isempty or during.lower is None or during.upper is None or during.lower >= during.upper:
+        raise StepRefused("Say from when to when it is closed.")
+    if during.upper <= at:
+        raise StepRefused("That time has passed; there is nothing to close.")
+    if not reason.strip() or len(reason) > 200:
+        raise StepRefused("Say why it is closed, in up to 200 characters.")
+
+
+def _locked(resource: Resource, during: DateTimeTZRange, plan: Mapping[str, slots.Option | None]) -> list[Appointment]:
+    """The affected visits, locked with all that they have and will have; StepRefused if the plan leaves one out."""
+    found = list(affected(resource, during).values_list("pk", flat=True))
+    visits = list(Appointment.objects.filter(pk__in=found).order_by("pk").select_for_update(of=("self",), no_key=True))
+    wanted = {resource.pk}.union(*(diary.resources_of(visit) for visit in visits))
+    diary.lock(wanted.union(*(chains.resource_ids(option) for option in plan.values() if option)))
+    visits = list(affected(resource, during))
+    if forgotten := [visit for visit in visits if str(visit.pk) not in plan or visit.pk not in found]:
+        on = spoken_range(during.lower, during.upper, resource.site.zone)
+        raise StepRefused(
+            f"{len(visits)} visits need {resource} on {on}, and {len(forgotten)} of them have no plan. "
+            "Say for each where it goes, or that it is cancelled."
+        )
+    return visits

@@ -1,0 +1,196 @@
+"""Step 5: the injection as it happened. Leaves behind the Injection with its levels, and the anchor of everything that
+follows: its actual end."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from clinic.clock import spoken
+from clinic.status import StepRefused, move
+from scheduling import cells, criteria
+from scheduling.facts import facts_of
+from scheduling.models import Appointment, Episode, Harvest, InjectedLevel, Injection, Unit
+from scheduling.models.product import CellSource
+from scheduling.models.protocol import Visit
+from scheduling.states import (
+    APPOINTMENT_MOVES,
+    EPISODE_MOVES,
+    HARVEST_MOVES,
+    UNIT_MOVES,
+    AppointmentStatus,
+    EpisodeStatus,
+    HarvestStatus,
+    UnitStatus,
+)
+
+
+class InjectionRefused(StepRefused):
+    """A check at time-out does not hold: nothing may be injected, or what is told cannot have happened."""
+
+    code = "injection_refused"
+
+
+@transaction.atomic
+def record(
+    appointment: Appointment,
+    *,
+    started_at: datetime,
+    ended_at: datetime,
+    levels: Sequence[Mapping[str, Any]],
+    needle_gauge: int,
+    injected_by: str,
+    matched_by: tuple[str, str],
+    by: str,
+    at: datetime,
+    kit: str = "",
+    day_facts: Mapping[str, Any] | None = None,
+    fluoroscopy_seconds: int | None = None,
+    dose_area_product: Decimal | None = None,
+    air_kerma_mgy: Decimal | None = None,
+    notes: str = "",
+) -> Injection:
+    """Record what was injected; the day is done and follow-up begins.
+
+    `levels` has one {level, volume_ml, cells_million?} for each disc; `day_facts` what was found out this morning, such
+    as {pregnancy_test_result, hours_since_test}.
+    """
+    matched = cells.two_people(matched_by)
+    appointment = _locked(appointment)
+    episode, product = appointment.episode, appointment.episode.protocol.product
+    _check_day(appointment, started_at=started_at, ended_at=ended_at, at=at)
+    _check_levels(episode, levels)
+    _check_criteria(episode, day_facts or {}, at=started_at)
+    injection = Injection(
+        episode=episode,
+        appointment=appointment,
+        started_at=started_at,
+        ended_at=ended_at,
+        injected_by=injected_by,
+        matched_by=matched,
+        kit=kit.strip(),
+        needle_gauge=needle_gauge,
+        fluoroscopy_seconds=fluoroscopy_seconds,
+        dose_area_product=dose_area_product,
+        air_kerma_mgy=air_kerma_mgy,
+        notes=notes,
+    )
+    cells.check_fields(injection)
+    if product.source == CellSource.ALLOGENEIC:
+        _use_units(appointment, started_at=started_at, by=by, at=at)
+    else:
+        _use_harvest(episode, kit.strip(), by=by, at=at)
+    injection.save(force_insert=True)
+    _keep_levels(injection, levels)
+    move(appointment, AppointmentStatus.FULFILLED, moves=APPOINTMENT_MOVES, by=by, at=at, also={"changed_at": at})
+    anchor = {"anchor_at": ended_at, "injected": True}
+    move(episode, EpisodeStatus.ACTIVE, moves=EPISODE_MOVES, by=by, at=at, also=anchor)
+    return injection
+
+
+def _locked(appointment: Appointment) -> Appointment:
+    related = ("site", "episode__patient__site", "episode__protocol__product", "episode__verdict__criteria")
+    rows = Appointment.objects.select_related(*related).select_for_update(of=("self",), no_key=True)
+    return rows.get(pk=appointment.pk)
+
+
+def _check_day(appointment: Appointment, *, started_at: datetime, ended_at: datetime, at: datetime) -> None:
+    if appointment.visit != Visit.PROCEDURE:
+        raise InjectionRefused(f"{appointment} is not a procedure day.")
+    if appointment.status != AppointmentStatus.ARRIVED:
+        raise InjectionRefused(
+            f"{appointment} is {appointment.get_status_display()}. Only a patient who has checked in is injected, "
+            "and once."
+        )
+    if ended_at <= started_at:
+        raise InjectionRefused("The injection must end after it starts.")
+    if ended_at > at:
+        raise InjectionRefused(
+            f"The injection cannot end on {spoken(ended_at, appointment.site.zone)}: that is still to come."
+        )
+    zone = appointment.site.zone
+    if started_at.astimezone(zone).date() < appointment.during.lower.astimezone(zone).date():
+        raise InjectionRefused(f"The procedure day is {spoken(appointment.during.lower, zone)}; the start is earlier.")
+
+
+def _check_levels(episode: Episode, levels: Sequence[Mapping[str, Any]]) -> None:
+    given = [level.get("level", "") for level in levels]
+    protocol = episode.protocol
+    if not given or len(given) > protocol.max_levels:
+        raise InjectionRefused(f"{protocol} injects 1 to {protocol.max_levels} discs; {len(given)} are given.")
+    if len(set(given)) < len(given):
+        raise InjectionRefused("A disc is named twice. Record each disc once.")
+    if unplanned := [level for level in given if level not in episode.target_levels]:
+        raise InjectionRefused(
+            f"{', '.join(map(str, unplanned))} was not evaluated for this treatment; planned: "
+            f"{', '.join(episode.target_levels)}."
+        )
+
+
+def _check_criteria(episode: Episode, day_facts: Mapping[str, Any], *, at: datetime) -> None:
+    """The criteria that are asked on the day itself, such as a pregnancy test before the X-rays."""
+    kept = episode.verdict.criteria
+    document = {name: getattr(kept, name) for name in ("version", "title", "rules", "valid_days")}
+    known = facts_of(episode.verdict.evaluation, protocol=episode.protocol, at=at)
+    try:
+        verdict = criteria.judge(criteria.RuleSet.from_json(document), known | dict(day_facts), when="day_of_procedure")
+    except ValueError as wrong:
+        raise InjectionRefused(f"What was found on the day cannot be judged. {wrong}") from wrong
+    if verdict.outcome != "eligible":
+        failed = [reason.line for reason in verdict.reasons if reason.outcome in ("fail", "cannot_decide")]
+        raise InjectionRefused(f"Not to be injected today. {'. '.join(failed)}.")
+
+
+def _use_harvest(episode: Episode, kit: str, *, by: str, at: datetime) -> None:
+    """The kit read at time-out is the one this patient's cells went into, and no other."""
+    harvests = Harvest.objects.filter(appointment__episode=episode).select_for_update(of=("self",), no_key=True)
+    harvest = harvests.filter(status=HarvestStatus.READY).first()
+    if harvest is None:
+        raise InjectionRefused("No cells of this patient are processed and ready. Record that first.")
+    if harvest.kit != kit:
+        raise InjectionRefused(
+            f"The kit read is {kit or 'empty'}; this patient's cells are in kit {harvest.kit}. Stop: do not inject."
+        )
+    move(harvest, HarvestStatus.USED, moves=HARVEST_MOVES, by=by, at=at)
+
+
+def _use_units(appointment: Appointment, *, started_at: datetime, by: str, at: datetime) -> None:
+    """Every unit was thawed, is still good, and was thawed no longer ago than the product allows: a hard stop."""
+    episode, product = appointment.episode, appointment.episode.protocol.product
+    units = list(cells.of(appointment).select_related("lot__site").select_for_update(of=("self",), no_key=True))
+    wanted = cells.needed(episode.protocol, visit=appointment.visit, levels=len(episode.target_levels))
+    if len(units) < wanted:
+        raise InjectionRefused(f"The day has {len(units)} of the {wanted} units it needs. Allocate the rest first.")
+    for unit in units:
+        _check_unit(unit, product.post_thaw_limit_minutes, started_at=started_at)
+        move(unit, UnitStatus.USED, moves=UNIT_MOVES, by=by, at=at)
+
+
+def _check_unit(unit: Unit, limit: int | None, *, started_at: datetime) -> None:
+    if unit.status != UnitStatus.THAWED or unit.thaw_started_at is None:
+        raise InjectionRefused(f"Unit {unit} has not been thawed. Record the thaw first.")
+    if why := cells.unusable(unit, at=started_at):
+        raise InjectionRefused(f"Unit {unit} must not be injected: {why}. Discard it.")
+    if limit is None:
+        raise InjectionRefused("The product has no post-thaw limit. Enter it before anything is injected.")
+    if started_at < unit.thaw_started_at:
+        raise InjectionRefused(f"Unit {unit} was thawed after the injection started. Correct the times.")
+    if started_at - unit.thaw_started_at > timedelta(minutes=limit):
+        until = spoken(unit.thaw_started_at + timedelta(minutes=limit), unit.lot.site.zone)
+        raise InjectionRefused(f"Unit {unit} could be used until {until}. It must not be injected: discard it.")
+
+
+def _keep_levels(injection: Injection, levels: Sequence[Mapping[str, Any]]) -> None:
+    for given in levels:
+        row = InjectedLevel(
+            injection=injection,
+            level=given["level"],
+            volume_ml=given.get("volume_ml"),
+            cells_million=given.get("cells_million"),
+        )
+        cells.check_fields(row)
+        if not row.volume_ml > 0:
+            raise InjectionRefused(f"Say how much was injected at {row.level}.")
+        row.save(force_insert=True)

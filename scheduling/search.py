@@ -1,0 +1,157 @@
+"""Times at which a whole visit fits, or one sentence that says why there is none. It only advises: the booking looks
+again, under locks, and the database decides."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+
+from clinic.clock import day_bounds, local_date
+from clinic.status import StepRefused
+from scheduling import cells, chains, diary, limits, slots
+from scheduling.models import Appointment, Episode, Resource
+from scheduling.models.protocol import ResourceKind, StepCode
+
+SEARCHED = timedelta(days=60)  # how far a search looks when nobody says how far
+GRID_MINUTES = 15  # patients are asked to come at a quarter of an hour
+PER_DAY = 3  # options of one day, so that a list of twenty covers more than one
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why there is no time: a sentence for a person, and what the search found if it came to that."""
+
+    sentence: str
+    found: slots.Shortage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    options: tuple[slots.Option, ...]
+    shortage: Shortage | None = None
+
+
+def find(
+    episode: Episode,
+    *,
+    visit: str,
+    earliest: date,
+    latest: date | None = None,
+    at: datetime,
+    limit: int = 20,
+    weekdays: Collection[int] | None = None,
+    ignore: Appointment | None = None,
+    per_day: int | None = PER_DAY,
+    closing: tuple[Resource, DateTimeTZRange] | None = None,
+) -> Search:
+    """Options for the visit, earliest first, between two local days (60 days if `latest` is not given).
+
+    `weekdays` (Monday is 0) keeps to some days. `ignore` is an appointment that is to move: its own time and its own
+    cells count as free. `closing` is a resource and a time about to be closed.
+    """
+    try:
+        limits.check_bookable(episode, visit=visit, at=at, moving=ignore is not None)
+        asked = (earliest, latest or earliest + SEARCHED)
+        first, last = _narrowed(episode, visit, asked, at=at, moving=ignore is not None)
+        chain = chains.chain(episode.protocol, visit=visit, levels=len(episode.target_levels))
+        stocked = _stocked_until(episode, visit, ignore)
+    except StepRefused as refusal:
+        return Search((), Shortage(str(refusal)))
+
+    site = episode.patient.site
+    horizon = slots.Horizon.spanning(day_bounds(first, site.zone)[0], day_bounds(last, site.zone)[1])
+    units = diary.units_for(
+        site,
+        horizon,
+        chains.kinds(chain),
+        patient=episode.patient,
+        ignore=ignore,
+        at=at,
+        weekdays=weekdays,
+        closing=closing,
+    )
+    not_before, not_after = at + slots.TICK, None
+    if stocked:
+        not_after = stocked - timedelta(minutes=chains.minutes_to_end_of(StepCode.INJECTION, chain))
+    options = slots.find(
+        chain,
+        units,
+        horizon,
+        not_before=not_before,
+        not_after=not_after,
+        limit=limit,
+        grid_minutes=GRID_MINUTES,
+        per_day=per_day,
+        zone=site.zone,
+    )
+    if stocked:
+        options = tuple(option for option in options if _injection_end(option) <= stocked)
+    if options:
+        return Search(options)
+    found = slots.bottleneck(
+        chain, units, horizon, not_before=not_before, not_after=not_after, grid_minutes=GRID_MINUTES, zone=site.zone
+    )
+    return Search((), Shortage(_explained(found, first, last, site.zone), found))
+
+
+def _narrowed(
+    episode: Episode, visit: str, days: tuple[date, date], *, at: datetime, moving: bool
+) -> tuple[date, date]:
+    """The days asked for, less what the limits forbid; StepRefused with the limit's own sentence if none is left."""
+    first, last = days
+    if last < first:
+        raise StepRefused(f"The search would end on {limits.said(last)}, before it begins on {limits.said(first)}.")
+    for limit in limits.limits(episode, visit=visit, at=at, moving=moving):
+        first = max(first, limit.first or first)
+        last = min(last, limit.last or last)
+        if last < first:
+            raise StepRefused(limit.why)
+    return first, last
+
+
+def _stocked_until(episode: Episode, visit: str, ignore: Appointment | None) -> datetime | None:
+    """The latest end of the injection for which there are cells in stock; None if the visit needs none."""
+    wanted = cells.needed(episode.protocol, visit=visit, levels=len(episode.target_levels))
+    if not wanted:
+        return None
+    product = episode.protocol.product
+    until = cells.usable_until(product, episode.patient.site, count=wanted, besides=ignore)
+    if until is None:
+        raise StepRefused(
+            f"This procedure takes {wanted} of {product} from stock, and there is not so much that is released and not "
+            "reserved. Receive and release a lot first."
+        )
+    return until
+
+
+def _injection_end(option: slots.Option) -> datetime:
+    step = chains.placed(option, StepCode.INJECTION)
+    return step.end if step else option.end
+
+
+def _explained(found: slots.Shortage, first: date, last: date, zone: ZoneInfo) -> str:
+    if found.missing:
+        lack = found.missing[0]
+        return (
+            f"{StepCode(lack.step).label} needs {lack.needed} {_kind(lack.kind, lack.capability)}; "
+            f"the clinic has {lack.existing or 'none'}."
+        )
+    sentence = f"There is no time from {limits.said(first)} to {limits.said(last)}"
+    if not found.reliefs:
+        return f"{sentence}: more than one thing is short at once, or the clinic is closed. Look at later days."
+    best, *rest = found.reliefs
+    also = " or ".join(f"one more {_kind(relief.kind, relief.capability)}" for relief in rest)
+    return (
+        f"{sentence}: the {_kind(best.kind, best.capability)} is the bottleneck. With one more free, the first day "
+        f"would be {limits.said(local_date(best.first_start, zone))}."
+        + (f" {also.capitalize()} would help too." if also else "")
+    )
+
+
+def _kind(kind: str, capability: str | None) -> str:
+    label = str(ResourceKind(kind).label)
+    if label[1:2].islower():
+        label = label[0].lower() + label[1:]
+    return f"{label} able to {capability}" if capability else label
