@@ -3,11 +3,10 @@
 from django.contrib import admin
 
 from clinic import messages
-from clinic.admin import queues, show
-from clinic.admin.desk import VisibleRelatedFilter
-from clinic.admin.site import LETTERS
-from clinic.admin.queues import Line, Queue
+from clinic.admin import show
+from clinic.admin.pages import VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin
+from clinic.desk import LETTERS, Line, Queue, register
 from clinic.models import Message, Patient
 from clinic.states import MessageStatus
 
@@ -32,7 +31,12 @@ def messages_panel(patient: Patient):
     found = Message.objects.filter(patient=patient).order_by("-due_at", "-pk")[:50]
     zone = patient.site.zone
     rows = (
-        (show.link(message, kind_of(message)), show.state(message), show.when(message.sent_at or message.due_at, zone), message.reason)
+        (
+            show.link(message, kind_of(message)),
+            show.state(message),
+            show.when(message.sent_at or message.due_at, zone),
+            message.reason,
+        )
         for message in found
     )
     return show.table(
@@ -129,7 +133,7 @@ def unsettled(user, at):
     return rows.select_related("patient", "site").order_by("due_at", "pk")
 
 
-queues.register(
+register(
     Queue(
         title="messages nobody is sure of",
         rows=unsettled,

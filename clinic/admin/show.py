@@ -41,7 +41,9 @@ def tone(value: str) -> tuple[str, str]:
 
 def badge(value: str, label: str) -> SafeString:
     name, sign = tone(value)
-    return format_html('<span class="state state-{}"><span aria-hidden="true">{}</span> {}</span>', name, sign, capfirst(label))
+    return format_html(
+        '<span class="state state-{}"><span aria-hidden="true">{}</span> {}</span>', name, sign, capfirst(label)
+    )
 
 
 def state(row: Model, field: str = "status") -> SafeString:

@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from clinic.admin import show
-from clinic.admin.desk import DeskAdmin, sentence_of, visible
+from clinic.admin.pages import DeskAdmin, sentence_of, visible
 from clinic.models import Site
 from clinic.status import StepRefused
 
@@ -192,7 +192,7 @@ class StepAdmin(DeskAdmin):
 
     def too_late(self, row: Any, step: StepAction) -> str:
         status = row.get_status_display().lower() if hasattr(row, "status") else "changed"
-        return f"{row} is now: {status}. \"{step.label}\" is not possible any more."
+        return f'{row} is now: {status}. "{step.label}" is not possible any more.'
 
     def ask_or_take(self, request: HttpRequest, step: StepAction, row: Any) -> HttpResponse:
         given = {"row": row, "user": request.user}

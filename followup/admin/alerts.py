@@ -4,9 +4,9 @@ from django import forms
 from django.contrib import admin
 
 from clinic.admin import show
-from clinic.admin.desk import VisibleRelatedFilter
-from clinic.admin.site import AFTERWARDS
+from clinic.admin.pages import VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin, StepForm, can_become
+from clinic.desk import AFTERWARDS
 from followup import alerts
 from followup.models import Alert
 from followup.states import ALERT_MOVES, AlertStatus
@@ -31,9 +31,7 @@ class AlertAdmin(StepAdmin):
     list_select_related = ("event__episode__patient__site",)
     search_fields = tuple(f"event__episode__patient__{name}" for name in ("family_name", "given_name", "mrn"))
     ordering = ("status", "-raised_at", "pk")
-    fieldsets = (
-        (None, {"fields": ("patient_link", "phone", "what", "detail", "raised", "event", "treatment")}),
-    )
+    fieldsets = ((None, {"fields": ("patient_link", "phone", "what", "detail", "raised", "event", "treatment")}),)
     readonly_fields = ("patient_link", "phone", "what", "raised", "treatment")
     steps = (
         StepAction(
@@ -41,8 +39,10 @@ class AlertAdmin(StepAdmin):
             label="I take care of it",
             take=alerts.acknowledge,
             available=can_become(ALERT_MOVES, AlertStatus.ACKNOWLEDGED),
-            consequence=lambda alert: f"Your name stands beside it from now on. Call {alert.event.episode.patient} at "
-            f"{alert.event.episode.patient.phone or '(no phone number known)'}.",
+            consequence=lambda alert: (
+                f"Your name stands beside it from now on. Call {alert.event.episode.patient} at "
+                f"{alert.event.episode.patient.phone or '(no phone number known)'}."
+            ),
             done=lambda alert: f"You take care of {alert.event.episode.patient}. Next: call, then close it here.",
             main=True,
         ),
@@ -88,4 +88,3 @@ class AlertAdmin(StepAdmin):
     @admin.display(description="Treatment")
     def treatment(self, alert):
         return show.link(alert.event.episode)
-

@@ -131,10 +131,19 @@ def described(measure: str, points: Sequence[TimePoint], scores: Sequence[object
 
 def table_of(points: Sequence[TimePoint]) -> SafeString:
     rows = (
-        (point.name, show.day(point.event.due_on), said(point.vas), said(point.odi), said(point.nrs), show.state(point.event))
+        (
+            point.name,
+            show.day(point.event.due_on),
+            said(point.vas),
+            said(point.odi),
+            said(point.nrs),
+            show.state(point.event),
+        )
         for point in points
     )
-    return show.table(("Time point", "Due", "VAS (mm)", "ODI", "NRS (0-10)", "State"), rows, empty="No surveys planned.")
+    return show.table(
+        ("Time point", "Due", "VAS (mm)", "ODI", "NRS (0-10)", "State"), rows, empty="No surveys planned."
+    )
 
 
 def said(score: object) -> object:

@@ -5,9 +5,9 @@ from django.contrib import admin
 from django.utils import timezone
 
 from clinic.admin import show
-from clinic.admin.desk import Panel, VisibleRelatedFilter
-from clinic.admin.site import AFTERWARDS
+from clinic.admin.pages import Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
+from clinic.desk import AFTERWARDS
 from followup import calls, events, imaging, surveys
 from followup.admin import finder
 from followup.models import FollowUpEvent
@@ -117,7 +117,6 @@ class FollowUpEventAdmin(StepAdmin):
     list_filter = (DueFilter, "status", "kind", ("episode__patient__site", VisibleRelatedFilter))
     list_select_related = ("episode__patient__site", "appointment")
     search_fields = tuple(f"episode__patient__{name}" for name in ("family_name", "given_name", "mrn"))
-    ordering = ("due_on", "pk")
     fieldsets = (
         ("Whom and what is it about?", {"fields": ("patient_link", "phone", "treatment", "name", "kind")}),
         ("When is it due?", {"fields": ("due", "best", "window")}),
@@ -150,7 +149,9 @@ class FollowUpEventAdmin(StepAdmin):
             permission="followup.add_callattempt",
             consequence=f"After {calls.ATTEMPTS} calls without an answer the patient is left in peace until the next time "
             "point.",
-            done=lambda call: f"The call to {call.event.episode.patient} is logged: {call.get_outcome_display().lower()}.",
+            done=lambda call: (
+                f"The call to {call.event.episode.patient} is logged: {call.get_outcome_display().lower()}."
+            ),
             then=lambda call: call.event,
         ),
         StepAction(
@@ -179,7 +180,8 @@ class FollowUpEventAdmin(StepAdmin):
             take=events.waive,
             form=ReasonForm,
             available=can_become(EVENT_MOVES, EventStatus.WAIVED),
-            consequence="It will not be asked or scanned, and nothing more is sent about it. To undo: \"Open again\".",
+            permission="followup.waive_event",
+            consequence='It will not be asked or scanned, and nothing more is sent about it. To undo: "Open again".',
             done=lambda event: f"Waived for {event.episode.patient}: {event.name}.",
             destructive=True,
         ),
@@ -189,6 +191,7 @@ class FollowUpEventAdmin(StepAdmin):
             take=events.reopen,
             form=ReasonForm,
             available=lambda event: event.status == EventStatus.WAIVED,
+            permission="followup.waive_event",
             consequence="Its dates are counted from the injection again, and messages about it are sent again.",
             done=lambda event: f"Open again for {event.episode.patient}: {event.name}.",
         ),
@@ -196,7 +199,8 @@ class FollowUpEventAdmin(StepAdmin):
 
     def get_queryset(self, request):
         rows = super().get_queryset(request).with_dates()
-        return rows.select_related("episode__patient__site", "episode__protocol", "appointment", "mri")
+        rows = rows.select_related("episode__patient__site", "episode__protocol", "appointment", "mri")
+        return rows.order_by("due_on", "pk")
 
     @admin.display(description="Patient", ordering="episode__patient__family_name")
     def patient_name(self, event):
@@ -240,7 +244,12 @@ def days(first, last):
 
 def responses_of(event):
     rows = (
-        (show.link(row, row.instrument.title), show.state(row), row.get_mode_display(), show.known(row.score and f"{row.score:.0f}"))
+        (
+            show.link(row, row.instrument.title),
+            show.state(row),
+            row.get_mode_display(),
+            show.known(row.score and f"{row.score:.0f}"),
+        )
         for row in event.responses.select_related("instrument").order_by("pk")
     )
     return show.table(("Survey", "State", "How", "Score"), rows, empty="Nothing answered yet.")

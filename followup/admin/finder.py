@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from clinic import clock
 from clinic.admin import show
-from clinic.admin.desk import DateInput
+from clinic.admin.pages import DateInput
 from clinic.admin.steps import StepAction, add_steps
 from clinic.status import StepRefused
 from followup import imaging, plan
@@ -243,7 +243,9 @@ def take(request, quest: Quest, at):
             words = f"Booked: {named(row)}. The patient is told by e-mail."
         elif request.POST.get("act") == "hold":
             row = bookings.hold(quest.episode, visit=quest.visit, option=option, **who_and_when)
-            words = f"Held until {show.when(row.held_until, row.site.zone)}: {named(row)}. Next: book it, or let it lapse."
+            words = (
+                f"Held until {show.when(row.held_until, row.site.zone)}: {named(row)}. Next: book it, or let it lapse."
+            )
         else:
             row = bookings.book_at(quest.episode, visit=quest.visit, option=option, **who_and_when)
             words = f"Booked: {named(row)}. The patient is told by e-mail."

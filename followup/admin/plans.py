@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from clinic.admin.desk import add_inlines
+from clinic.admin.pages import add_inlines
 from followup.models import FollowUpStep, RestrictionStage
 from scheduling.admin.protocols import UnusedOnly
 from scheduling.models import Protocol

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from django.db.models import Case, Exists, OuterRef, Value, When
 
-from clinic.admin import queues, show
-from clinic.admin.queues import Line, Queue
+from clinic.admin import show
+from clinic.desk import Line, Queue, register
 from followup import calls, imaging
 from followup.admin import finder
 from followup.models import Alert, FollowUpEvent
@@ -37,7 +37,7 @@ def phone(event) -> str:
     return event.episode.patient.phone or "no phone number known"
 
 
-queues.register(
+register(
     Queue(
         title="worrying answers",
         rows=open_alerts,

@@ -3,7 +3,7 @@
 from django import forms
 
 from clinic.admin import show
-from clinic.admin.desk import Panel, add_panels
+from clinic.admin.pages import Panel, add_panels
 from clinic.admin.steps import StepAction, StepForm, add_steps
 from followup import recovery
 from followup.models import Discharge, RecoveryScore
@@ -61,8 +61,10 @@ def recovery_of(appointment, request):
     ]
     gone = Discharge.objects.filter(injection=injection).first()
     if gone:
-        rows.append((show.when(gone.discharged_at, zone), f"Went home with {gone.escorted_by}", gone.discharged_by, gone.note))
-    return show.table(("When", "What", "By", "Note"), rows, empty="Not scored yet. Choose \"Score the recovery\" above.")
+        rows.append(
+            (show.when(gone.discharged_at, zone), f"Went home with {gone.escorted_by}", gone.discharged_by, gone.note)
+        )
+    return show.table(("When", "What", "By", "Note"), rows, empty='Not scored yet. Choose "Score the recovery" above.')
 
 
 add_panels(Appointment, Panel("Recovery", recovery_of))
@@ -76,8 +78,14 @@ add_steps(
         available=injected,
         permission="followup.add_recoveryscore",
         consequence=f"Score as often as needed. {recovery.FIT_TO_GO_HOME} of 10 or more is fit to go home (Chung 1995).",
-        done=lambda row: f"The score is {row}. "
-        + ("Next: the patient may go home." if row.total >= recovery.FIT_TO_GO_HOME else "Next: wait, and score again."),
+        done=lambda row: (
+            f"The score is {row}. "
+            + (
+                "Next: the patient may go home."
+                if row.total >= recovery.FIT_TO_GO_HOME
+                else "Next: wait, and score again."
+            )
+        ),
         then=lambda row: row.injection.appointment,
         main=True,
     ),

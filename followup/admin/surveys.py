@@ -3,15 +3,20 @@
 from django.contrib import admin
 
 from clinic.admin import show
-from clinic.admin.desk import DeskAdmin, Panel, VisibleRelatedFilter
-from clinic.admin.site import AFTERWARDS, HOUSE
+from clinic.admin.pages import DeskAdmin, Panel, VisibleRelatedFilter
+from clinic.desk import AFTERWARDS, HOUSE
 from followup import instruments
 from followup.models import Instrument, Response
 
 
 def answers_of(response):
     rows = (
-        (question.text, question.saying(response.answers[question.link_id]) if question.link_id in response.answers else show.NOTHING)
+        (
+            question.text,
+            question.saying(response.answers[question.link_id])
+            if question.link_id in response.answers
+            else show.NOTHING,
+        )
         for question in instruments.questions(response.instrument)
     )
     return show.table(("Question", "Answer"), rows, empty="No questions.")
@@ -93,4 +98,6 @@ class InstrumentAdmin(DeskAdmin):
     def standing(self, instrument):
         if not instrument.active:
             return show.badge("", "replaced")
-        return show.badge("draft", "placeholder, demo only") if instrument.placeholder else show.badge("active", "in use")
+        return (
+            show.badge("draft", "placeholder, demo only") if instrument.placeholder else show.badge("active", "in use")
+        )

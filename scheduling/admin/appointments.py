@@ -9,9 +9,9 @@ from django.utils.timezone import now
 
 from clinic import clock
 from clinic.admin import show
-from clinic.admin.desk import Panel, VisibleRelatedFilter
-from clinic.admin.site import DAYS
+from clinic.admin.pages import Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
+from clinic.desk import DAYS
 from scheduling import bookings, preparation
 from scheduling.models import Appointment, Harvest
 from scheduling.models.appointment import ReservationKind
@@ -24,7 +24,9 @@ S = AppointmentStatus
 
 class HarvestForm(StepForm):
     tissue = forms.ChoiceField(label="What was taken?", choices=Tissue.choices)
-    kit = forms.CharField(label="Kit id", max_length=60, help_text="As on the label. It is read again at the injection.")
+    kit = forms.CharField(
+        label="Kit id", max_length=60, help_text="As on the label. It is read again at the injection."
+    )
     volume_ml = forms.DecimalField(label="Volume (mL)", min_value=0, max_digits=6, decimal_places=1)
 
 
@@ -140,10 +142,13 @@ class AppointmentAdmin(StepAdmin):
             take=bookings.cancel,
             form=ReasonForm,
             available=can_become(APPOINTMENT_MOVES, S.CANCELLED),
-            consequence=lambda appointment: f"{named(appointment)} is given up. Rooms, people and cells are free at once "
-            "and the patient is told by e-mail. To undo: book a new time, if it is still free.",
-            done=lambda appointment: f"Cancelled: {named(appointment)}. The patient is told by e-mail. "
-            "Next: find a new time.",
+            consequence=lambda appointment: (
+                f"{named(appointment)} is given up. Rooms, people and cells are free at once "
+                "and the patient is told by e-mail. To undo: book a new time, if it is still free."
+            ),
+            done=lambda appointment: (
+                f"Cancelled: {named(appointment)}. The patient is told by e-mail. Next: find a new time."
+            ),
             destructive=True,
         ),
     )
@@ -196,7 +201,9 @@ def steps_of(appointment):
         taken = [
             row.resource
             for row in step.reservations.all()
-            if row.kind == ReservationKind.STEP and row.resource.patient_id is None and (row.live or not is_live(appointment))
+            if row.kind == ReservationKind.STEP
+            and row.resource.patient_id is None
+            and (row.live or not is_live(appointment))
         ]
         names = sorted(taken, key=lambda resource: (resource.practitioner_id is None, resource.name))
         rows.append((step, hours(step.during, zone), ", ".join(dict.fromkeys(resource.name for resource in names))))
@@ -210,12 +217,22 @@ def is_live(appointment) -> bool:
 def cells_of(appointment):
     """The units or the harvest for this day, each leading to its own page."""
     units = [
-        (show.link(unit), unit.lot.product.name, show.state(unit), show.when(unit.lot.expires_at, appointment.site.zone))
+        (
+            show.link(unit),
+            unit.lot.product.name,
+            show.state(unit),
+            show.when(unit.lot.expires_at, appointment.site.zone),
+        )
         for unit in appointment.units.select_related("lot__product").order_by("identifier")
     ]
     harvests = Harvest.objects.filter(appointment__episode=appointment.episode).order_by("harvested_at")
     own = [
-        (show.link(harvest), harvest.get_tissue_display(), show.state(harvest), show.when(harvest.harvested_at, appointment.site.zone))
+        (
+            show.link(harvest),
+            harvest.get_tissue_display(),
+            show.state(harvest),
+            show.when(harvest.harvested_at, appointment.site.zone),
+        )
         for harvest in harvests
     ]
     empty = (

@@ -4,9 +4,9 @@ from django import forms
 from django.contrib import admin
 
 from clinic.admin import show
-from clinic.admin.desk import DateTimeInput, DeskAdmin, Panel, VisibleRelatedFilter
-from clinic.admin.site import CELLS
+from clinic.admin.pages import DateTimeInput, DeskAdmin, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
+from clinic.desk import CELLS
 from clinic.models import Practitioner, Site
 from scheduling import preparation
 from scheduling.models import Harvest, Lot, Product, Unit
@@ -18,7 +18,14 @@ class ProductAdmin(DeskAdmin):
     section, place = CELLS, 10
     question = "What may be injected here?"
     empty = "None yet. Products are loaded with: manage.py load_reference."
-    list_display = ("name", "source", "regulatory_basis", "regulatory_expires_on", "post_thaw_limit_minutes", "lead_days")
+    list_display = (
+        "name",
+        "source",
+        "regulatory_basis",
+        "regulatory_expires_on",
+        "post_thaw_limit_minutes",
+        "lead_days",
+    )
     search_fields = ("name", "code")
     fieldsets = (
         ("What is it?", {"fields": ("name", "code", "source")}),
@@ -170,7 +177,7 @@ def units_of(lot):
         (show.link(unit), show.state(unit), unit.storage or show.NOTHING, show.link(unit.appointment))
         for unit in lot.units.select_related("appointment__episode__patient").order_by("identifier")
     )
-    return show.table(("Unit", "State", "Kept in", "For"), rows, empty="None yet. Choose \"Receive a unit\" above.")
+    return show.table(("Unit", "State", "Kept in", "For"), rows, empty='None yet. Choose "Receive a unit" above.')
 
 
 @admin.register(Unit)
@@ -250,7 +257,9 @@ class UnitAdmin(StepAdmin):
 
 
 class ReadyForm(StepForm):
-    cells_million = forms.DecimalField(label="Cells (million)", min_value=0, max_digits=8, decimal_places=2, required=False)
+    cells_million = forms.DecimalField(
+        label="Cells (million)", min_value=0, max_digits=8, decimal_places=2, required=False
+    )
     viability_pct = forms.DecimalField(
         label="Viability (%)", min_value=0, max_value=100, max_digits=4, decimal_places=1, required=False
     )
@@ -290,7 +299,9 @@ class HarvestAdmin(StepAdmin):
             form=ReasonForm,
             available=can_become(HARVEST_MOVES, HarvestStatus.FAILED),
             consequence="There are no cells to inject from this harvest. It cannot be undone.",
-            done=lambda harvest: f"The harvest with kit {harvest.kit} failed. Next: speak to the patient about another day.",
+            done=lambda harvest: (
+                f"The harvest with kit {harvest.kit} failed. Next: speak to the patient about another day."
+            ),
             destructive=True,
         ),
     )

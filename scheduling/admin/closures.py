@@ -10,14 +10,13 @@ from django.http import HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone
 
-from clinic import clock
 from clinic.admin import show
-from clinic.admin.desk import DateTimeInput, VisibleRelatedFilter
-from clinic.admin.site import DAYS
+from clinic.admin.pages import DateTimeInput, VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin, StepForm, first_values
+from clinic.desk import DAYS
 from clinic.models import Site
 from clinic.status import StepRefused
-from scheduling import bookings, closures
+from scheduling import closures
 from scheduling.admin.appointments import named
 from scheduling.admin.options import Offer, offers, unseal
 from scheduling.models import Appointment, Closure, Resource
@@ -66,7 +65,9 @@ class Affected:
 class ClosureAdmin(StepAdmin):
     section, place = DAYS, 50
     question = "What is closed, and when?"
-    empty = "Nothing is closed. Close a room, a device or a person for a time, and everybody affected is moved in one go."
+    empty = (
+        "Nothing is closed. Close a room, a device or a person for a time, and everybody affected is moved in one go."
+    )
     list_display = ("resource", "when", "reason", "closed_by", "status_shown")
     list_filter = ("resource__kind", ("resource__site", VisibleRelatedFilter))
     list_select_related = ("resource__site",)
@@ -156,15 +157,7 @@ def affected_by(form, posted):
     found = []
     for appointment in rows:
         zone = appointment.site.zone
-        search = bookings.find(
-            appointment.episode,
-            visit=appointment.visit,
-            earliest=max(clock.local_date(at, zone), clock.local_date(appointment.during.lower, zone)),
-            at=at,
-            limit=ALTERNATIVES,
-            ignore=appointment,
-            closing=(resource, form.during),
-        )
+        search = closures.alternatives(appointment, at=at, limit=ALTERNATIVES, closing=(resource, form.during))
         row = Affected(
             appointment=appointment,
             words=named(appointment),

@@ -6,9 +6,9 @@ from django.db.models import Exists, OuterRef
 from django.urls import reverse
 
 from clinic.admin import show
-from clinic.admin.desk import DeskAdmin, Panel, VisibleRelatedFilter
-from clinic.admin.site import HOUSE, PEOPLE
+from clinic.admin.pages import DeskAdmin, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
+from clinic.desk import HOUSE, PEOPLE
 from scheduling import bookings, evaluations
 from scheduling.admin import findings
 from scheduling.admin.imaging import discs_of
@@ -61,8 +61,10 @@ class EvaluationAdmin(StepAdmin):
             permission="scheduling.add_verdict",
             consequence="The criteria of the treatment are held against what was found, one reason per criterion. "
             "Nothing is decided until a clinician signs. An unsigned verdict for the same treatment is replaced.",
-            done=lambda verdict: f"The criteria say for {verdict.evaluation.referral.patient}: "
-            f"{verdict.get_computed_display().lower()}. Next: a clinician signs.",
+            done=lambda verdict: (
+                f"The criteria say for {verdict.evaluation.referral.patient}: "
+                f"{verdict.get_computed_display().lower()}. Next: a clinician signs."
+            ),
             then=lambda verdict: verdict,
             main=lambda evaluation: not evaluation.judged,
         ),
@@ -93,7 +95,11 @@ class EvaluationAdmin(StepAdmin):
     @admin.display(description="Verdict")
     def verdict_shown(self, evaluation):
         standing = [found for found in evaluation.verdicts.all() if found.status != VerdictStatus.WITHDRAWN]
-        return show.state(max(standing, key=lambda found: found.status == VerdictStatus.SIGNED), "outcome") if standing else show.NOTHING
+        return (
+            show.state(max(standing, key=lambda found: found.status == VerdictStatus.SIGNED), "outcome")
+            if standing
+            else show.NOTHING
+        )
 
 
 def _answer(name):
@@ -106,7 +112,12 @@ def _answer(name):
 
 def treatments_of(evaluation):
     rows = (
-        (care.get_kind_display(), show.day(care.started_on), show.day(care.ended_on) if care.ended_on else "still going on", care.detail or show.NOTHING)
+        (
+            care.get_kind_display(),
+            show.day(care.started_on),
+            show.day(care.ended_on) if care.ended_on else "still going on",
+            care.detail or show.NOTHING,
+        )
         for care in evaluation.treatments.order_by("started_on", "pk")
     )
     reviewed = "None: the list was reviewed." if evaluation.treatments_reviewed else "Not reviewed yet, so not known."
@@ -115,10 +126,17 @@ def treatments_of(evaluation):
 
 def verdicts_of(evaluation):
     rows = (
-        (show.link(verdict, verdict.protocol.name), show.state(verdict, "outcome"), show.state(verdict), verdict.signed_by or show.NOTHING)
+        (
+            show.link(verdict, verdict.protocol.name),
+            show.state(verdict, "outcome"),
+            show.state(verdict),
+            verdict.signed_by or show.NOTHING,
+        )
         for verdict in evaluation.verdicts.select_related("protocol").order_by("-pk")
     )
-    return show.table(("Treatment", "Outcome", "State", "Signed by"), rows, empty="None yet. Choose \"Let the criteria judge\" above.")
+    return show.table(
+        ("Treatment", "Outcome", "State", "Signed by"), rows, empty='None yet. Choose "Let the criteria judge" above.'
+    )
 
 
 def reasons_of(verdict):
@@ -145,13 +163,11 @@ def has_episode(verdict):
 class VerdictAdmin(StepAdmin):
     section, place = PEOPLE, 40
     question = "Who may be treated, and why?"
-    empty = "None yet. A verdict is made on the page of an evaluation: \"Let the criteria judge\"."
+    empty = 'None yet. A verdict is made on the page of an evaluation: "Let the criteria judge".'
     list_display = ("patient_name", "treatment", "outcome_shown", "status_shown", "signed", "valid_until")
     list_filter = ("status", "outcome", ("evaluation__referral__patient__site", VisibleRelatedFilter))
     list_select_related = ("evaluation__referral__patient__site", "protocol", "criteria")
-    search_fields = tuple(
-        f"evaluation__referral__patient__{name}" for name in ("family_name", "given_name", "mrn")
-    )
+    search_fields = tuple(f"evaluation__referral__patient__{name}" for name in ("family_name", "given_name", "mrn"))
     ordering = ("-signed_at", "pk")
     fieldsets = (
         (
@@ -169,10 +185,14 @@ class VerdictAdmin(StepAdmin):
             take=evaluations.sign,
             available=can_become(VERDICT_MOVES, VerdictStatus.SIGNED),
             permission=SIGN,
-            consequence=lambda verdict: f"You sign with your name: {verdict.get_computed_display().lower()}. "
-            f"A procedure can be booked on it for {verdict.criteria.valid_days} days.",
-            done=lambda verdict: f"Signed for {verdict.evaluation.referral.patient}: "
-            f"{verdict.get_outcome_display().lower()}. Next: plan the treatment.",
+            consequence=lambda verdict: (
+                f"You sign with your name: {verdict.get_computed_display().lower()}. "
+                f"A procedure can be booked on it for {verdict.criteria.valid_days} days."
+            ),
+            done=lambda verdict: (
+                f"Signed for {verdict.evaluation.referral.patient}: "
+                f"{verdict.get_outcome_display().lower()}. Next: plan the treatment."
+            ),
             main=True,
         ),
         StepAction(
@@ -182,19 +202,23 @@ class VerdictAdmin(StepAdmin):
             form=OverrideForm,
             available=can_become(VERDICT_MOVES, VerdictStatus.SIGNED),
             permission=SIGN,
-            consequence=lambda verdict: f"The criteria say: {verdict.get_computed_display().lower()}. You sign another "
-            "outcome, with your name and your reason. Both stay on record.",
-            done=lambda verdict: f"Signed for {verdict.evaluation.referral.patient} against the criteria: "
-            f"{verdict.get_outcome_display().lower()}.",
+            consequence=lambda verdict: (
+                f"The criteria say: {verdict.get_computed_display().lower()}. You sign another "
+                "outcome, with your name and your reason. Both stay on record."
+            ),
+            done=lambda verdict: (
+                f"Signed for {verdict.evaluation.referral.patient} against the criteria: "
+                f"{verdict.get_outcome_display().lower()}."
+            ),
             destructive=True,
         ),
         StepAction(
             name="open-episode",
             label="Plan the treatment",
             take=bookings.open_episode,
-            available=lambda verdict: verdict.status == VerdictStatus.SIGNED
-            and verdict.outcome == Outcome.ELIGIBLE
-            and not verdict.planned,
+            available=lambda verdict: (
+                verdict.status == VerdictStatus.SIGNED and verdict.outcome == Outcome.ELIGIBLE and not verdict.planned
+            ),
             permission="scheduling.add_episode",
             consequence="A treatment is opened for this patient. Nothing is booked and nothing is sent yet.",
             done=lambda episode: f"The treatment of {episode.patient} is opened. Next: find a time.",

@@ -3,7 +3,7 @@
 from django.utils.html import format_html
 
 from clinic.admin import show
-from clinic.admin.desk import Panel, add_panels
+from clinic.admin.pages import Panel, add_panels
 from clinic.admin.steps import StepAction, add_steps
 from clinic.models import Link, Patient, Practitioner
 from clinic.models.links import Purpose
@@ -38,7 +38,7 @@ for model in (Resource, Practitioner, Patient):
             name="calendar",
             label="Calendar address",
             take=make_link,
-            permission="clinic.add_link",
+            permission="clinic.change_link",
             consequence="A secret address is made (or found again), to be subscribed to in any calendar program.",
             done="Here is the address of the calendar. Give it only to whom it is for.",
             then=lambda link: link,

@@ -4,7 +4,7 @@ from django import forms
 from django.forms import fields_for_model, formset_factory
 from django.utils import timezone
 
-from clinic.admin.desk import DateInput
+from clinic.admin.pages import DateInput
 from clinic.admin.steps import StepForm
 from scheduling.models import Evaluation
 from scheduling.models.evaluation import Treatment
@@ -51,9 +51,7 @@ class TreatmentForm(forms.Form):
 
 
 class FindingsForm(StepForm):
-    tables = {  # noqa: RUF012 - read by the base class
-        "treatments": ("Which treatments were tried, with their dates?", formset_factory(TreatmentForm, extra=5))
-    }
+    tables = {"treatments": ("Which treatments were tried, with their dates?", formset_factory(TreatmentForm, extra=5))}
     sections = QUESTIONS
 
     def prepare(self):

@@ -6,11 +6,11 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.forms import formset_factory
 
 from clinic.admin import show
-from clinic.admin.desk import DateInput, Panel, VisibleRelatedFilter, add_panels
-from clinic.admin.site import PEOPLE
+from clinic.admin.pages import DateInput, Panel, VisibleRelatedFilter, add_panels
 from clinic.admin.steps import StepAction, StepAdmin, StepForm
+from clinic.desk import PEOPLE
 from clinic.models import Patient
-from scheduling import readings
+from scheduling import studies
 from scheduling.models import MriStudy
 from scheduling.models.mri import LUMBAR, Level, Scale
 
@@ -23,7 +23,11 @@ class DiscForm(forms.Form):
     level = forms.ChoiceField(label="Disc", choices=Level.choices)
     grade = forms.IntegerField(label="Grade", min_value=1, max_value=8, required=False)
     modic = forms.TypedChoiceField(
-        label="Modic", choices=[("", "?"), *((str(n), str(n)) for n in range(4))], coerce=int, empty_value=None, required=False
+        label="Modic",
+        choices=[("", "?"), *((str(n), str(n)) for n in range(4))],
+        coerce=int,
+        empty_value=None,
+        required=False,
     )
     spondylolisthesis_grade = forms.IntegerField(label="Slip grade", min_value=0, max_value=5, required=False)
     height_loss_pct = forms.IntegerField(label="Height loss %", min_value=0, max_value=100, required=False)
@@ -51,9 +55,9 @@ class ReadingForm(StepForm):
     )
     read_by = forms.CharField(label="Read by", max_length=120, required=False)
     report = forms.CharField(label="Report", widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=10000)
-    tables = {  # noqa: RUF012 - read by the base class
+    tables = {
         "discs": (
-            "What was seen in which disc? Leave the grade empty where a disc was not read; \"?\" means not known.",
+            'What was seen in which disc? Leave the grade empty where a disc was not read; "?" means not known.',
             formset_factory(DiscForm, extra=0),
         )
     }
@@ -120,7 +124,7 @@ class MriStudyAdmin(StepAdmin):
     adding = StepAction(
         name="add",
         label="Enter an MRI study",
-        take=lambda *, patient, **given: readings.record(patient, **given),
+        take=lambda *, patient, **given: studies.record(patient, **given),
         form=StudyForm,
         consequence="The study can then be used in an evaluation of this patient.",
         done=lambda study: f"The MRI of {study.patient} is entered.",
@@ -129,7 +133,7 @@ class MriStudyAdmin(StepAdmin):
         StepAction(
             name="assign",
             label="Say whose it is",
-            take=readings.assign,
+            take=studies.assign,
             form=AssignForm,
             available=lambda study: study.patient_id is None,
             consequence="The study becomes part of this patient's record and can be used in an evaluation.",

@@ -5,9 +5,9 @@ from django.contrib import admin
 from django.forms import formset_factory
 
 from clinic.admin import show
-from clinic.admin.desk import DateTimeInput, Panel, VisibleRelatedFilter
-from clinic.admin.site import DAYS
+from clinic.admin.pages import DateTimeInput, Panel, VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin, add_steps
+from clinic.desk import DAYS
 from scheduling import injections
 from scheduling.admin.cells import MatchForm, people_of
 from scheduling.models import Appointment, Injection
@@ -20,9 +20,16 @@ from scheduling.states import AppointmentStatus
 class LevelForm(forms.Form):
     level = forms.ChoiceField(label="Disc", choices=Level.choices)
     volume_ml = forms.DecimalField(
-        label="Volume (mL)", min_value=0, max_digits=4, decimal_places=2, required=False, help_text="empty: not injected"
+        label="Volume (mL)",
+        min_value=0,
+        max_digits=4,
+        decimal_places=2,
+        required=False,
+        help_text="empty: not injected",
     )
-    cells_million = forms.DecimalField(label="Cells (million)", min_value=0, max_digits=8, decimal_places=2, required=False)
+    cells_million = forms.DecimalField(
+        label="Cells (million)", min_value=0, max_digits=8, decimal_places=2, required=False
+    )
 
 
 class InjectionForm(MatchForm):
@@ -34,18 +41,20 @@ class InjectionForm(MatchForm):
     needle_gauge = forms.IntegerField(label="Needle (gauge)", min_value=14, max_value=30, initial=22)
     kit = forms.CharField(label="Kit id, read at time-out", max_length=60)
     pregnancy_test_result = forms.ChoiceField(
-        label="Pregnancy test today", choices=[("", "-"), ("negative", "negative"), ("positive", "positive")], required=False
+        label="Pregnancy test today",
+        choices=[("", "-"), ("negative", "negative"), ("positive", "positive")],
+        required=False,
     )
     hours_since_test = forms.DecimalField(label="Hours since the test", min_value=0, max_value=999, required=False)
     fluoroscopy_seconds = forms.IntegerField(label="Fluoroscopy (seconds)", min_value=0, required=False)
     dose_area_product = forms.DecimalField(
         label="Dose-area product (Gy cm2)", min_value=0, max_digits=8, decimal_places=3, required=False
     )
-    air_kerma_mgy = forms.DecimalField(label="Air kerma (mGy)", min_value=0, max_digits=8, decimal_places=2, required=False)
+    air_kerma_mgy = forms.DecimalField(
+        label="Air kerma (mGy)", min_value=0, max_digits=8, decimal_places=2, required=False
+    )
     notes = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=10000)
-    tables = {  # noqa: RUF012 - read by the base class
-        "levels": ("What went into which disc?", formset_factory(LevelForm, extra=0))
-    }
+    tables = {"levels": ("What went into which disc?", formset_factory(LevelForm, extra=0))}
     sections = (
         ("When, and by whom?", ("started_at", "ended_at", "injected_by", "needle_gauge")),
         ("Are these the right cells for this patient?", ("kit", "first_person", "second_person")),
@@ -87,13 +96,16 @@ add_steps(
         label="Record the injection",
         take=injections.record,
         form=InjectionForm,
-        available=lambda appointment: appointment.status == AppointmentStatus.ARRIVED
-        and appointment.visit == Visit.PROCEDURE,
-        permission="scheduling.add_injection",
+        available=lambda appointment: (
+            appointment.status == AppointmentStatus.ARRIVED and appointment.visit == Visit.PROCEDURE
+        ),
+        permission="scheduling.record_injection",
         consequence="This completes the procedure day. All follow-up dates are counted from the end of the injection. "
         "It cannot be undone.",
-        done=lambda injection: f"The injection of {injection.episode.patient} is recorded; the follow-up dates are "
-        "fixed now. Next: the discharge score in recovery.",
+        done=lambda injection: (
+            f"The injection of {injection.episode.patient} is recorded; the follow-up dates are "
+            "fixed now. Next: the discharge score in recovery."
+        ),
         then=lambda injection: injection.appointment,
         main=True,
     ),
@@ -145,7 +157,11 @@ class InjectionAdmin(StepAdmin):
 
 def levels_of(injection):
     rows = (
-        (level.level, f"{level.volume_ml} mL", show.UNKNOWN if level.cells_million is None else f"{level.cells_million} million")
+        (
+            level.level,
+            f"{level.volume_ml} mL",
+            show.UNKNOWN if level.cells_million is None else f"{level.cells_million} million",
+        )
         for level in injection.levels.order_by("pk")
     )
     return show.table(("Disc", "Volume", "Cells"), rows, empty="No level recorded.")

@@ -55,7 +55,9 @@ class Offer:
 def offers(options: Iterable[Option], zone: Any) -> list[Offer]:
     """The options in the clinic's time, with the names of the rooms and people they would take."""
     found = list(options)
-    ids = {unit for option in found for step in option.steps for units in step.units for unit in units if unit.isdigit()}
+    ids = {
+        unit for option in found for step in option.steps for units in step.units for unit in units if unit.isdigit()
+    }
     names = {str(row.pk): row.name for row in Resource.objects.filter(pk__in=ids, patient__isnull=True)}
     return [
         Offer(

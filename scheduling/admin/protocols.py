@@ -3,8 +3,8 @@
 from django.contrib import admin
 
 from clinic.admin import show
-from clinic.admin.desk import DeskAdmin, Panel, Scoped
-from clinic.admin.site import HOUSE
+from clinic.admin.pages import DeskAdmin, Panel, Scoped
+from clinic.desk import HOUSE
 from scheduling.models import Episode, Protocol, ProtocolStep, StepNeed
 
 
@@ -55,7 +55,10 @@ class ProtocolAdmin(DeskAdmin):
     ordering = ("name", "version")
     fieldsets = (
         ("Which treatment?", {"fields": ("name", "code", "version", "active", "product", "criteria")}),
-        ("How much, and when?", {"fields": ("max_levels", "units_per_level", "expansion_days_min", "expansion_days_max")}),
+        (
+            "How much, and when?",
+            {"fields": ("max_levels", "units_per_level", "expansion_days_min", "expansion_days_max")},
+        ),
         ("Where do the numbers come from?", {"fields": ("basis",)}),
     )
     inlines = (StepInline,)
@@ -87,7 +90,8 @@ def needs_of(protocol):
     rows = (
         (
             f"{step.get_visit_display()}: {step}",
-            f"{step.minutes} min" + (f" + {step.minutes_per_extra_level} per extra level" if step.minutes_per_extra_level else ""),
+            f"{step.minutes} min"
+            + (f" + {step.minutes_per_extra_level} per extra level" if step.minutes_per_extra_level else ""),
             f"{step.gap_min} to {step.gap_max} min" if step.order > 1 else show.NOTHING,
             ", ".join(said(need) for need in step.needs.all()),
         )

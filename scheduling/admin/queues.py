@@ -5,8 +5,8 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef
 
 from clinic import clock
-from clinic.admin import queues, show
-from clinic.admin.queues import Line, Queue
+from clinic.admin import show
+from clinic.desk import Line, Queue, register
 from scheduling.admin import appointments
 from scheduling.models import Appointment, Evaluation, MriStudy, Referral, Verdict
 from scheduling.states import ReferralStatus, VerdictStatus
@@ -32,7 +32,9 @@ def to_judge(user, at: datetime):
 def to_sign(user, at: datetime):
     rows = Verdict.objects.visible_to(user).filter(status=VerdictStatus.DRAFT)
     rows = rows.filter(evaluation__referral__patient__deceased=False)
-    return rows.select_related("evaluation__referral__patient__site", "protocol").order_by("evaluation__evaluated_on", "pk")
+    return rows.select_related("evaluation__referral__patient__site", "protocol").order_by(
+        "evaluation__evaluated_on", "pk"
+    )
 
 
 def unassigned(user, at: datetime):
@@ -43,7 +45,7 @@ def when(appointment) -> str:
     return clock.spoken_range(appointment.during.lower, appointment.during.upper, appointment.site.zone)
 
 
-queues.register(
+register(
     Queue(
         title="referrals to answer",
         rows=referrals_to_answer,

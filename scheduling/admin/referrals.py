@@ -7,9 +7,9 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from clinic.admin import show
-from clinic.admin.desk import DateInput, Panel, VisibleRelatedFilter, add_panels
-from clinic.admin.site import PEOPLE
+from clinic.admin.pages import DateInput, Panel, VisibleRelatedFilter, add_panels
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, add_steps, can_become
+from clinic.desk import PEOPLE
 from clinic.models import Patient
 from scheduling import evaluations, referrals
 from scheduling.admin.findings import FindingsForm
@@ -86,9 +86,10 @@ class ReferralAdmin(StepAdmin):
             form=FindingsForm,
             available=lambda referral: referral.status == ReferralStatus.ACCEPTED,
             permission="scheduling.add_evaluation",
-            consequence="What you leave open counts as not known: the criteria then say \"cannot decide\", never \"no\".",
-            done=lambda evaluation: f"The evaluation of {evaluation.referral.patient} is recorded. "
-            "Next: let the criteria judge it.",
+            consequence='What you leave open counts as not known: the criteria then say "cannot decide", never "no".',
+            done=lambda evaluation: (
+                f"The evaluation of {evaluation.referral.patient} is recorded. Next: let the criteria judge it."
+            ),
             then=lambda evaluation: evaluation,
             main=lambda referral: not referral.evaluated,
         ),
@@ -132,7 +133,9 @@ def evaluations_of(referral):
         (show.link(found, f"{found.evaluated_on:%d %b %Y}"), found.evaluated_by, ", ".join(found.target_levels))
         for found in referral.evaluations.order_by("-evaluated_on", "-pk")
     )
-    return show.table(("On", "By", "Disc levels"), rows, empty="None yet. Accept the referral, then record what is found.")
+    return show.table(
+        ("On", "By", "Disc levels"), rows, empty="None yet. Accept the referral, then record what is found."
+    )
 
 
 def referrals_of(patient, request):
@@ -140,7 +143,7 @@ def referrals_of(patient, request):
         (show.link(referral, f"{referral.received_on:%d %b %Y}"), show.state(referral), referral.source)
         for referral in patient.referrals.order_by("-received_on", "-pk")
     )
-    return show.table(("Received", "State", "From"), rows, empty="None yet. Choose \"Receive a referral\" above.")
+    return show.table(("Received", "State", "From"), rows, empty='None yet. Choose "Receive a referral" above.')
 
 
 add_panels(Patient, Panel("Referrals", referrals_of))

@@ -4,9 +4,9 @@ from django.contrib import admin
 from django.utils.timezone import now
 
 from clinic.admin import show
-from clinic.admin.desk import Panel, Scoped, VisibleRelatedFilter
-from clinic.admin.site import DAYS
+from clinic.admin.pages import Panel, Scoped, VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin, add_page
+from clinic.desk import DAYS
 from scheduling.models import Closure, OpeningHours, Resource
 from scheduling.models.protocol import ResourceKind
 
@@ -108,7 +108,12 @@ def ahead_of(resource):
 def closures_of(resource):
     zone = resource.site.zone
     rows = (
-        (show.link(closure, closure.reason), show.during(closure.during, zone), "reopened" if closure.reopened_at else "closed", closure.closed_by)
+        (
+            show.link(closure, closure.reason),
+            show.during(closure.during, zone),
+            "reopened" if closure.reopened_at else "closed",
+            closure.closed_by,
+        )
         for closure in resource.closures.order_by("-during")[:20]
     )
-    return show.table(("Why", "When", "State", "By"), rows, empty="None. Choose \"Close for a time\" above.")
+    return show.table(("Why", "When", "State", "By"), rows, empty='None. Choose "Close for a time" above.')
