@@ -164,21 +164,13 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
     if appointment.status == AppointmentStatus.HELD:
         _refuse_lapsed(appointment, at)
     steps = list(appointment.steps.order_by("order"))
-    old = {step.pk: (step.during.lower, step.during.upper) for step in steps}
 
     resources = _lock(option, appointment.episode, besides=diary.resources_of(appointment), by=by, at=at)
     diary.release(appointment)
     taken = _check(_fresh(appointment.episode), appointment.visit, option, resources, at=at, moving=True)
-    for step, placed in zip(steps, option.steps, strict=True):
-        step.during = DateTimeTZRange(placed.start, placed.end)
-        if old[step.pk] != (placed.start, placed.end):
-            step.sequence += 1
-            step.changed_at = at
-    AppointmentStep.objects.bulk_update(steps, ["during", "sequence", "changed_at"])
-    was = appointment.during.lower
-    times_changed = any(step.changed_at == at for step in steps)
+    was, new_time = appointment.during.lower, _retime(steps, option, at=at)
     appointment.during = DateTimeTZRange(option.start, option.end)
-    appointment.version += times_changed  # the patient is told of a new time, not of another nurse
+    appointment.version += new_time  # the patient is told of a new time, not of another nurse
     appointment.changed_at = at
     appointment.save(update_fields=["during", "version", "changed_at"])
     diary.reserve(appointment, steps, taken)
@@ -186,9 +178,7 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
     cells.allocate(appointment, by=by, at=at)
     _set_anchor(appointment)
     zone = appointment.site.zone
-    told = (
-        f"From {spoken(was, zone)} to {spoken(option.start, zone)}" if times_changed else "Same time, other resources"
-    )
+    told = f"From {spoken(was, zone)} to {spoken(option.start, zone)}" if new_time else "Same time, other resources"
     note(appointment, was=appointment.status, became=appointment.status, by=by, at=at, reason=f"{told}. {reason}")
     return appointment
 
@@ -302,6 +292,19 @@ def _check(
     limits.check_day(episode, local_date(option.start, episode.patient.site.zone), visit=visit, at=at, moving=moving)
     diary.check_open(episode.patient.site, taken)
     return taken
+
+
+def _retime(steps: list[AppointmentStep], option: slots.Option, *, at: datetime) -> bool:
+    """Give the steps their new times; True if any has changed. Its calendar entry takes note, the others stay."""
+    later = []
+    for step, placed in zip(steps, option.steps, strict=True):
+        if (step.during.lower, step.during.upper) != (placed.start, placed.end):
+            step.during = DateTimeTZRange(placed.start, placed.end)
+            step.sequence += 1
+            step.changed_at = at
+            later.append(step)
+    AppointmentStep.objects.bulk_update(later, ["during", "sequence", "changed_at"])
+    return bool(later)
 
 
 def _locked(appointment: Appointment) -> Appointment:
