@@ -218,6 +218,27 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["clinic.api.callers.StaffOrToken"],  # what can be asked is for those who may ask
     "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        place.rpartition(".")[2]: place
+        for place in (
+            "clinic.states.MessageStatus",
+            "followup.models.alert.AlertKind",
+            "followup.models.event.EventKind",
+            "followup.states.AlertStatus",
+            "followup.states.EventStatus",
+            "followup.states.ResponseStatus",
+            "scheduling.models.evaluation.Outcome",
+            "scheduling.models.evaluation.Treatment",
+            "scheduling.models.mri.Level",
+            "scheduling.models.protocol.ResourceKind",
+            "scheduling.models.protocol.StepCode",
+            "scheduling.states.AppointmentStatus",
+            "scheduling.states.EpisodeStatus",
+            "scheduling.states.ReferralStatus",
+            "scheduling.states.VerdictStatus",
+        )
+    },
 }
 
 

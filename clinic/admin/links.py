@@ -5,9 +5,9 @@ from django.db import transaction
 
 from clinic import links
 from clinic.admin import show
-from clinic.admin.desk import VisibleRelatedFilter
-from clinic.admin.site import LETTERS
+from clinic.admin.pages import VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin
+from clinic.desk import LETTERS
 from clinic.models import ApiToken, Link
 
 
@@ -55,7 +55,7 @@ class LinkAdmin(StepAdmin):
             label="Revoke",
             take=revoke,
             available=live,
-            consequence="The address stops working at once. To undo: \"Make a new address\".",
+            consequence='The address stops working at once. To undo: "Make a new address".',
             done="The address no longer works.",
             destructive=True,
         ),

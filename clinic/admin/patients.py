@@ -6,10 +6,10 @@ from django.utils.html import format_html
 
 from clinic import patients
 from clinic.admin import show
-from clinic.admin.desk import DateInput, Panel, VisibleRelatedFilter
 from clinic.admin.messages import messages_panel
-from clinic.admin.site import PEOPLE
+from clinic.admin.pages import DateInput, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm
+from clinic.desk import PEOPLE
 from clinic.models import Patient, Site
 from clinic.models.patients import Sex
 
@@ -49,7 +49,12 @@ class StandingFilter(admin.SimpleListFilter):
     parameter_name = "reach"
 
     def lookups(self, request, model_admin):
-        return (("yes", "Yes"), ("no_email", "No e-mail address"), ("stopped", "Asked for no e-mail"), ("dead", "Deceased"))
+        return (
+            ("yes", "Yes"),
+            ("no_email", "No e-mail address"),
+            ("stopped", "Asked for no e-mail"),
+            ("dead", "Deceased"),
+        )
 
     def queryset(self, request, queryset):
         living = queryset.filter(deceased=False)
@@ -112,7 +117,7 @@ class PatientAdmin(StepAdmin):
             take=patients.stop_email,
             available=lambda patient: patient.email_stopped_at is None and not patient.deceased,
             consequence="No e-mail goes to this patient any more, not even reminders of appointments. Surveys go to the "
-            "call list instead. To undo: \"Allow e-mail again\".",
+            'call list instead. To undo: "Allow e-mail again".',
             done=lambda patient: f"{patient} gets no more e-mail. Surveys of this patient go to the call list.",
             destructive=True,
         ),
@@ -131,7 +136,7 @@ class PatientAdmin(StepAdmin):
             form=DeathForm,
             available=lambda patient: not patient.deceased,
             consequence="Nothing is ever sent to this patient again. Booked times stay until you cancel them, so please "
-            "look at the treatment afterwards. To undo: \"Not deceased\".",
+            'look at the treatment afterwards. To undo: "Not deceased".',
             done=lambda patient: f"{patient} is marked as deceased; nothing more is sent. Next: cancel what is booked.",
             destructive=True,
         ),

@@ -4,6 +4,7 @@ of the clinic, a row as a link, rows as a table."""
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from django.db.models import Model
@@ -40,7 +41,9 @@ def tone(value: str) -> tuple[str, str]:
 
 def badge(value: str, label: str) -> SafeString:
     name, sign = tone(value)
-    return format_html('<span class="state state-{}"><span aria-hidden="true">{}</span> {}</span>', name, sign, capfirst(label))
+    return format_html(
+        '<span class="state state-{}"><span aria-hidden="true">{}</span> {}</span>', name, sign, capfirst(label)
+    )
 
 
 def state(row: Model, field: str = "status") -> SafeString:
@@ -80,7 +83,7 @@ def step_page(row: Model, name: str) -> str:
 
 def list_of(model: type[Model], **query: Any) -> str:
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    return f"{url}?{'&'.join(f'{key}={value}' for key, value in query.items())}" if query else url
+    return f"{url}?{urlencode(query)}" if query else url
 
 
 def link(row: Model | None, text: str | None = None) -> SafeString:

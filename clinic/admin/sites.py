@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 
-from clinic.admin.desk import DeskAdmin, VisibleRelatedFilter
-from clinic.admin.site import HOUSE
+from clinic.admin.pages import DeskAdmin, VisibleRelatedFilter
+from clinic.desk import HOUSE
 from clinic.models import Practitioner, Site, StaffMember
 
 

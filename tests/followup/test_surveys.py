@@ -306,21 +306,21 @@ def test_a_yes_to_a_symptom_alerts_at_once_before_the_survey_is_finished(injecte
 
 
 @pytest.mark.parametrize(("now", "alerts"), [(69, 0), (70, 1), (100, 1)])
-def test_pain_that_rose_by_thirty_alerts(booked, injected_from, now, alerts):
+def test_pain_that_rose_by_thirty_alerts(booked, inject, now, alerts):
     booked.refresh_from_db()
     first = due(booked, "baseline")
     completed(first, booked.anchor_at - DAY, pain_vas={"pain": 40}, odi=TWOS)
-    event = due(injected_from(booked), "month-3")
+    event = due(inject(booked), "month-3")
 
     completed(event, noon(event.due_on), pain_vas={"pain": now}, odi=TWOS)
 
     assert list(Alert.objects.values_list("kind", flat=True)) == [AlertKind.PAIN_ROSE] * alerts
 
 
-def test_a_number_is_not_compared_with_a_line(booked, injected_from):
+def test_a_number_is_not_compared_with_a_line(booked, inject):
     booked.refresh_from_db()
     completed(due(booked, "baseline"), booked.anchor_at - DAY, pain_nrs={"pain": 4}, odi=TWOS)
-    event = due(injected_from(booked), "month-3")
+    event = due(inject(booked), "month-3")
 
     completed(event, noon(event.due_on), pain_vas={"pain": 90}, odi=TWOS)
 
