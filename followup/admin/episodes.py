@@ -1,5 +1,5 @@
-"""The page of one treatment: its eight steps as a vertical time line, what is due and when, what was said to the patient,
-and what changed. Everything a coordinator does about it starts here."""
+"""The page of one treatment: its eight steps as a vertical time line, what is due and when, what was said to the
+patient, and what changed. Everything a coordinator does about it starts here."""
 
 from django.contrib import admin
 from django.db.models import Exists, OuterRef
@@ -58,6 +58,7 @@ def wants_procedure(episode) -> bool:
 @admin.register(Episode)
 class EpisodeAdmin(StepAdmin):
     section, place = PEOPLE, 60
+    called = "Treatments"
     question = "Who is being treated, and where do they stand?"
     empty = 'None yet. A treatment begins on the page of a signed verdict: "Plan the treatment".'
     list_display = ("patient_name", "treatment", "levels", "status_shown", "anchor", "opened")
@@ -74,8 +75,8 @@ class EpisodeAdmin(StepAdmin):
     readonly_fields = ("patient_link", "treatment_link", "levels", "anchor", "verdict_link", "regulatory")
     panels = (
         Panel("The path", lambda episode, request: path_of(episode), first=True),
-        Panel("Did it help?", lambda episode, request: outcome_of(episode), first=True),
-        Panel("What is due, and when", lambda episode, request: events_of(episode), first=True),
+        Panel("Did it help?", lambda episode, request: outcome_of(episode)),
+        Panel("What is due, and when", lambda episode, request: events_of(episode)),
         Panel("Appointments", lambda episode, request: appointments_of(episode)),
         Panel("What the patient may do", lambda episode, request: stages_of(episode)),
         Panel("What we said to this patient", lambda episode, request: messages_panel(episode.patient)),
@@ -102,7 +103,8 @@ class EpisodeAdmin(StepAdmin):
             label="Complete",
             take=outcomes.complete,
             available=can_become(EPISODE_MOVES, S.COMPLETED),
-            consequence="The follow-up ends here. It cannot be undone. What is still open must be done or waived first.",
+            consequence="The follow-up ends here. It cannot be undone. What is still open must be done or waived "
+            "first.",
             done=lambda episode: f"The follow-up of {episode.patient} is complete.",
         ),
         StepAction(
@@ -111,7 +113,8 @@ class EpisodeAdmin(StepAdmin):
             take=outcomes.lose,
             form=ReasonForm,
             available=can_become(EPISODE_MOVES, S.LOST),
-            consequence="Nobody asks this patient any more and no more messages are sent about this treatment. The patient "
+            consequence="Nobody asks this patient any more and no more messages are sent about this treatment. The "
+            "patient "
             "stays in every count, as lost.",
             done=lambda episode: f"{episode.patient} is lost to follow-up.",
             destructive=True,
@@ -122,7 +125,8 @@ class EpisodeAdmin(StepAdmin):
             take=bookings.cancel_episode,
             form=ReasonForm,
             available=can_become(EPISODE_MOVES, S.CANCELLED),
-            consequence="Every visit still ahead is cancelled, its rooms and people are free at once, and the patient is told. "
+            consequence="Every visit still ahead is cancelled, its rooms and people are free at once, and the "
+            "patient is told. "
             "Nothing more is due. It cannot be undone; a new treatment needs a new verdict.",
             done=lambda episode: f"The treatment of {episode.patient} is cancelled, with every visit ahead.",
             destructive=True,
