@@ -1,6 +1,8 @@
 """Every setting of the service, top to bottom by concern. What differs between machines comes from the environment;
 `.env.example` lists each name. A required one that is missing stops the start with a sentence saying what to do."""
 
+import logging
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -215,14 +217,44 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["clinic.api.callers.StaffOrToken"],  # what can be asked is for those who may ask
     "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        place.rpartition(".")[2]: place
+        for place in (
+            "clinic.states.MessageStatus",
+            "followup.models.alert.AlertKind",
+            "followup.models.event.EventKind",
+            "followup.states.AlertStatus",
+            "followup.states.EventStatus",
+            "followup.states.ResponseStatus",
+            "scheduling.models.evaluation.Outcome",
+            "scheduling.models.evaluation.Treatment",
+            "scheduling.models.mri.Level",
+            "scheduling.models.protocol.ResourceKind",
+            "scheduling.models.protocol.StepCode",
+            "scheduling.states.AppointmentStatus",
+            "scheduling.states.EpisodeStatus",
+            "scheduling.states.ReferralStatus",
+            "scheduling.states.VerdictStatus",
+        )
+    },
 }
 
+
 # --- Logging: no names, no answers, no links -------------------------------------------------------------------------
+def hide_secret_links(record: logging.LogRecord) -> bool:
+    """Whoever reads the log must not be able to open a patient's page or feed: Django logs the address of an error."""
+    record.msg = re.sub(r"[A-Za-z0-9_-]{43}", "(secret)", record.getMessage())
+    record.args = ()
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"no_links": {"()": "django.utils.log.CallbackFilter", "callback": hide_secret_links}},
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["no_links"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
 

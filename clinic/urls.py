@@ -20,6 +20,7 @@ urlpatterns = [
     path("demo/inbox/", views.inbox, name="demo-inbox"),
     path("demo/inbox/<str:key>/", views.inbox_mail, name="demo-mail"),
     path("admin/", admin.site.urls),
+    path("s/", include("followup.urls")),
     path("api/v1/", include(api.urls)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", Docs.as_view(), name="api-docs"),

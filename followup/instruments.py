@@ -49,6 +49,10 @@ class Question:
     upper: str = ""
     options: tuple[Option, ...] = ()
 
+    @property
+    def numbers(self) -> range:
+        return range(self.low, self.high + 1)
+
     def allows(self, value: object) -> bool:
         """Whether `value` answers this question; None is "asked and skipped" and always does."""
         if value is None:

@@ -10,6 +10,7 @@ from django.db.models import F
 from clinic.clock import local_date, spoken
 from clinic.status import StepRefused, note
 from clinic.status import move as move_status
+from clinic.text import clean
 from scheduling import cells, chains, diary, limits, slots
 from scheduling.chains import Taking
 from scheduling.models import Appointment, AppointmentStep, Episode, Harvest, Resource, Verdict
@@ -56,7 +57,8 @@ def open_episode(verdict: Verdict, *, by: str, at: datetime) -> Episode:
     patient = evaluation.referral.patient
     limits.check_patient(patient)
     limits.check_verdict(verdict)
-    if local_date(at, patient.site.zone) > verdict.expires_on(patient.site.zone):
+    ends = verdict.expires_on(patient.site.zone)
+    if ends is None or local_date(at, patient.site.zone) > ends:
         raise StepRefused("The verdict is too old to book on. Evaluate the patient again.")
     if Episode.objects.filter(verdict=verdict).exists():
         raise StepRefused("A treatment was planned under this verdict already.")
@@ -77,7 +79,7 @@ def open_episode(verdict: Verdict, *, by: str, at: datetime) -> Episode:
 @diary.one_commit()
 def cancel_episode(episode: Episode, *, reason: str, by: str, at: datetime) -> Episode:
     """Give up the treatment before it happened, with every visit still ahead."""
-    _check_reason(reason)
+    reason = _said(reason)
     live = Appointment.objects.filter(episode=episode, status__in=UNFINISHED).order_by("pk")
     visits = list(live.select_for_update(of=("self",), no_key=True))
     if any(visit.status == AppointmentStatus.ARRIVED for visit in visits):
@@ -155,7 +157,7 @@ def fulfil(appointment: Appointment, *, by: str, at: datetime) -> Appointment:
 def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str, at: datetime) -> Appointment:
     """Put the visit at another time, or with other rooms and people. Its steps keep their ids, and so their place in
     everybody's calendar. If it cannot be done nothing has changed."""
-    _check_reason(reason)
+    reason = _said(reason)
     appointment = _locked(appointment)
     if appointment.status not in APPOINTMENT_AHEAD:
         raise StepRefused(f"{appointment} is {appointment.get_status_display()}; it can no longer be moved.")
@@ -194,7 +196,7 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
 @diary.one_commit()
 def cancel(appointment: Appointment, *, reason: str, by: str, at: datetime) -> Appointment:
     """Give the visit up: its rooms, people and cells are free at once."""
-    _check_reason(reason)
+    reason = _said(reason)
     appointment = _locked(appointment)
     diary.lock(diary.resources_of(appointment))
     return _give_up(appointment, AppointmentStatus.CANCELLED, reason=reason, by=by, at=at)
@@ -203,7 +205,7 @@ def cancel(appointment: Appointment, *, reason: str, by: str, at: datetime) -> A
 @diary.one_commit()
 def no_show(appointment: Appointment, *, reason: str, by: str, at: datetime) -> Appointment:
     """The patient did not come."""
-    _check_reason(reason)
+    reason = _said(reason)
     appointment = _locked(appointment)
     if at < appointment.during.lower:
         starts = spoken(appointment.during.lower, appointment.site.zone)
@@ -363,6 +365,7 @@ def _refuse_lapsed(appointment: Appointment, at: datetime) -> None:
         raise StepRefused(f"The time was kept until {until}. Search again: it may still be free.")
 
 
-def _check_reason(reason: str) -> None:
-    if not reason.strip():
-        raise StepRefused("Say why: the reason is kept with the change.")
+def _said(reason: str) -> str:
+    if said := clean(reason, lines=True):
+        return said
+    raise StepRefused("Say why: the reason is kept with the change.")

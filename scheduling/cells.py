@@ -10,6 +10,7 @@ from django.db.models.functions import Least
 from clinic.clock import spoken
 from clinic.models import Site
 from clinic.status import StepRefused, move
+from clinic.text import clean
 from scheduling.models import Appointment, Lot, Product, Protocol, Unit
 from scheduling.models.product import CellSource
 from scheduling.models.protocol import StepCode, Visit
@@ -34,21 +35,17 @@ def needed(protocol: Protocol, *, visit: str, levels: int) -> int:
 
 
 def in_stock(product: Product, site: Site) -> QuerySet[Unit]:
-    """Units that could be given to somebody, first-expiry-first-out; `usable_until` is the earlier of the unit's own
-    end and the shipper's."""
-    return (
-        Unit.objects.filter(
-            lot__product=product, lot__site=site, lot__status=LotStatus.RELEASED, status=UnitStatus.RECEIVED
-        )
-        .annotate(usable_until=USABLE_UNTIL)
-        .order_by("usable_until", "received_at", "identifier")
+    """Units that could be given to somebody, first-expiry-first-out."""
+    free = Unit.objects.filter(
+        lot__product=product, lot__site=site, lot__status=LotStatus.RELEASED, status=UnitStatus.RECEIVED
     )
+    return free.order_by(USABLE_UNTIL, "received_at", "identifier")
 
 
 def usable_until(product: Product, site: Site, *, count: int, besides: Appointment | None = None) -> datetime | None:
     """The latest injection end for which `count` units are in stock, or held by the appointment `besides`; None if
     there are not so many."""
-    ends = list(in_stock(product, site).order_by("-usable_until").values_list("usable_until", flat=True)[:count])
+    ends = list(in_stock(product, site).order_by(USABLE_UNTIL.desc()).values_list(USABLE_UNTIL, flat=True)[:count])
     if besides is not None:
         own = of(besides).filter(status=UnitStatus.ALLOCATED, lot__status=LotStatus.RELEASED)
         ends += own.values_list(USABLE_UNTIL, flat=True)
@@ -75,11 +72,13 @@ def allocate(appointment: Appointment, *, by: str, at: datetime) -> list[Unit]:
     ends = appointment.steps.get(code=StepCode.INJECTION).during.upper
     # Whoever allocates or recalls queues on the lots: each sees what the one before left, and N units go to N.
     list(Lot.objects.filter(product=product, site=appointment.site).order_by("pk").select_for_update(no_key=True))
-    units = list(in_stock(product, appointment.site).filter(usable_until__gte=ends + margin(product))[:lacking])
+    until = ends + margin(product)
+    in_date = Q(lot__expires_at__gte=until) & (Q(safe_until__isnull=True) | Q(safe_until__gte=until))
+    units = list(in_stock(product, appointment.site).filter(in_date)[:lacking])
     if len(units) < lacking:
         raise NoUnits(
             f"Only {len(units)} of {lacking} units of {product} are released, unreserved and in date until "
-            f"{spoken(ends + margin(product), appointment.site.zone)}. Receive and release more, or choose another day."
+            f"{spoken(until, appointment.site.zone)}. Receive and release more, or choose another day."
         )
     return [
         move(unit, UnitStatus.ALLOCATED, moves=UNIT_MOVES, by=by, at=at, also={"appointment": appointment})
@@ -128,7 +127,7 @@ def lacking_units() -> QuerySet[Appointment]:
 
 def two_people(matched_by: Sequence[str]) -> str:
     """Both names of a two-person match, as they are kept; StepRefused unless two different people are named."""
-    names = [" ".join(str(name).split()) for name in matched_by]
+    names = [clean(name) for name in matched_by]
     if len(names) != 2 or not all(names) or names[0].casefold() == names[1].casefold():
         raise StepRefused("Two different people must match patient and cells. Name both.")
     return " and ".join(names)
@@ -136,11 +135,10 @@ def two_people(matched_by: Sequence[str]) -> str:
 
 def check_fields(row: Model) -> None:
     """Raise StepRefused, naming the field, if a value cannot be kept."""
+    names = {field.name: field.verbose_name for field in row._meta.concrete_fields}
     relations = [field.name for field in row._meta.concrete_fields if field.is_relation]
     try:
         row.clean_fields(exclude=relations)
     except ValidationError as wrong:
-        said = [
-            f"{row._meta.get_field(name).verbose_name}: {' '.join(texts)}" for name, texts in wrong.message_dict.items()
-        ]
+        said = [f"{names[name]}: {' '.join(texts)}" for name, texts in wrong.message_dict.items()]
         raise StepRefused("This cannot be recorded. " + " ".join(said)) from wrong

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from clinic.clock import local_date, spoken_range
 from clinic.status import StepRefused, note
+from clinic.text import clean
 from scheduling import bookings, chains, diary, slots
 from scheduling.models import Appointment, Closure, Reservation, Resource
 from scheduling.states import APPOINTMENT_AHEAD, AppointmentStatus
@@ -59,6 +60,7 @@ def close(
     plan: Mapping[Any, slots.Option | None],
 ) -> Closure:
     """Close the resource. `plan` says for every affected visit where it goes, or None to cancel it."""
+    reason = clean(reason)
     _check(during, reason, at=at)
     bookings.lapse_holds(at=at)  # so that the plan does not have to speak of holds that have run out
     return _close(
@@ -107,7 +109,7 @@ def _check(during: DateTimeTZRange, reason: str, *, at: datetime) -> None:
         raise StepRefused("Say from when to when it is closed.")
     if during.upper <= at:
         raise StepRefused("That time has passed; there is nothing to close.")
-    if not reason.strip() or len(reason) > 200:
+    if not reason or len(reason) > 200:
         raise StepRefused("Say why it is closed, in up to 200 characters.")
 
 

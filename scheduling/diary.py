@@ -8,7 +8,7 @@ of an answer.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -158,13 +158,29 @@ def _taken(rows: Iterable[Reservation], site: Site) -> TimeTaken:
 
 def whose(reservation: Reservation) -> str:
     """Who has the time, without telling which patient."""
-    if reservation.closure is not None:
-        return f"closed, {reservation.closure.reason}"
+    if reservation.step is None:
+        return f"closed, {reservation.closure.reason}" if reservation.closure else "closed"
     appointment = reservation.step.appointment
     holder = HOLDERS[Visit(appointment.visit)]
     if appointment.status == AppointmentStatus.HELD:
         holder += ", held for a few minutes"
     return f"turnover after {holder}" if reservation.kind == ReservationKind.TURNOVER else holder
+
+
+def holders(site: Site, day: date, *, kind: str, capability: str = "") -> list[str]:
+    """Who has the resources of a kind on one day, in words: "C-arm 1: a procedure day, Tue 12 May ..."."""
+    rows = Reservation.objects.filter(
+        resource__site=site,
+        resource__kind=kind,
+        live=True,
+        during__overlap=DateTimeTZRange(*day_bounds(day, site.zone)),
+    ).select_related("resource", "closure", "step__appointment")
+    if capability:
+        rows = rows.filter(resource__capabilities__contains=[capability])
+    return [
+        f"{row.resource}: {whose(row)}, {spoken_range(row.during.lower, row.during.upper, site.zone)}"
+        for row in rows.order_by("resource__name", "during")
+    ]
 
 
 # Reading
@@ -238,7 +254,7 @@ def check_open(site: Site, taken: Collection[Taking]) -> None:
             raise StepRefused(f"{taking.resource} is outside opening hours on {when}. Choose another time.")
 
 
-def _days(site: Site, horizon: slots.Horizon) -> Iterator[datetime]:
+def _days(site: Site, horizon: slots.Horizon) -> Iterator[date]:
     day, last = local_date(horizon.start, site.zone), local_date(horizon.end, site.zone)
     while day <= last:
         yield day

@@ -8,9 +8,10 @@ from typing import Any
 
 from django.db import transaction
 
-from clinic.clock import spoken
+from clinic.clock import local_date, spoken
 from clinic.status import StepRefused, move
-from scheduling import cells, criteria
+from clinic.text import clean
+from scheduling import cells, criteria, limits
 from scheduling.facts import facts_of
 from scheduling.models import Appointment, Episode, Harvest, InjectedLevel, Injection, Unit
 from scheduling.models.product import CellSource
@@ -57,7 +58,7 @@ def record(
     `levels` has one {level, volume_ml, cells_million?} for each disc; `day_facts` what was found out this morning, such
     as {pregnancy_test_result, hours_since_test}.
     """
-    matched = cells.two_people(matched_by)
+    matched, kit = cells.two_people(matched_by), clean(kit)
     appointment = _locked(appointment)
     episode, product = appointment.episode, appointment.episode.protocol.product
     _check_day(appointment, started_at=started_at, ended_at=ended_at, at=at)
@@ -68,20 +69,20 @@ def record(
         appointment=appointment,
         started_at=started_at,
         ended_at=ended_at,
-        injected_by=injected_by,
+        injected_by=clean(injected_by),
         matched_by=matched,
-        kit=kit.strip(),
+        kit=kit,
         needle_gauge=needle_gauge,
         fluoroscopy_seconds=fluoroscopy_seconds,
         dose_area_product=dose_area_product,
         air_kerma_mgy=air_kerma_mgy,
-        notes=notes,
+        notes=clean(notes, lines=True),
     )
     cells.check_fields(injection)
     if product.source == CellSource.ALLOGENEIC:
-        _use_units(appointment, started_at=started_at, by=by, at=at)
+        _use_units(appointment, discs=len(levels), started_at=started_at, by=by, at=at)
     else:
-        _use_harvest(episode, kit.strip(), by=by, at=at)
+        _use_harvest(episode, kit, by=by, at=at)
     injection.save(force_insert=True)
     _keep_levels(injection, levels)
     move(appointment, AppointmentStatus.FULFILLED, moves=APPOINTMENT_MOVES, by=by, at=at, also={"changed_at": at})
@@ -111,8 +112,11 @@ def _check_day(appointment: Appointment, *, started_at: datetime, ended_at: date
             f"The injection cannot end on {spoken(ended_at, appointment.site.zone)}: that is still to come."
         )
     zone = appointment.site.zone
-    if started_at.astimezone(zone).date() < appointment.during.lower.astimezone(zone).date():
-        raise InjectionRefused(f"The procedure day is {spoken(appointment.during.lower, zone)}; the start is earlier.")
+    if local_date(started_at, zone) != local_date(appointment.during.lower, zone):
+        raise InjectionRefused(
+            f"The procedure day is {spoken(appointment.during.lower, zone)}; the injection is said to have started on "
+            f"{spoken(started_at, zone)}. Correct the time."
+        )
 
 
 def _check_levels(episode: Episode, levels: Sequence[Mapping[str, Any]]) -> None:
@@ -130,7 +134,8 @@ def _check_levels(episode: Episode, levels: Sequence[Mapping[str, Any]]) -> None
 
 
 def _check_criteria(episode: Episode, day_facts: Mapping[str, Any], *, at: datetime) -> None:
-    """The criteria that are asked on the day itself, such as a pregnancy test before the X-rays."""
+    """The verdict still stands, and so do the criteria asked on the day itself, such as a pregnancy test."""
+    limits.check_verdict(episode.verdict)
     kept = episode.verdict.criteria
     document = {name: getattr(kept, name) for name in ("version", "title", "rules", "valid_days")}
     known = facts_of(episode.verdict.evaluation, protocol=episode.protocol, at=at)
@@ -156,26 +161,29 @@ def _use_harvest(episode: Episode, kit: str, *, by: str, at: datetime) -> None:
     move(harvest, HarvestStatus.USED, moves=HARVEST_MOVES, by=by, at=at)
 
 
-def _use_units(appointment: Appointment, *, started_at: datetime, by: str, at: datetime) -> None:
-    """Every unit was thawed, is still good, and was thawed no longer ago than the product allows: a hard stop."""
+def _use_units(appointment: Appointment, *, discs: int, started_at: datetime, by: str, at: datetime) -> None:
+    """Every unit used was thawed, is still good, and was thawed no longer ago than the product allows: a hard stop."""
     episode, product = appointment.episode, appointment.episode.protocol.product
-    units = list(cells.of(appointment).select_related("lot__site").select_for_update(of=("self",), no_key=True))
-    wanted = cells.needed(episode.protocol, visit=appointment.visit, levels=len(episode.target_levels))
-    if len(units) < wanted:
-        raise InjectionRefused(f"The day has {len(units)} of the {wanted} units it needs. Allocate the rest first.")
-    for unit in units:
+    units = cells.of(appointment).select_related("lot__site").select_for_update(of=("self",), no_key=True)
+    thawed = [unit for unit in units if unit.status == UnitStatus.THAWED]
+    wanted = cells.needed(episode.protocol, visit=appointment.visit, levels=discs)
+    if len(thawed) != wanted:
+        raise InjectionRefused(
+            f"{discs} discs take {wanted} units, and {len(thawed)} were thawed. Record the thaw of each unit that was "
+            "injected, and discard each that was thawed and not used."
+        )
+    for unit in thawed:
         _check_unit(unit, product.post_thaw_limit_minutes, started_at=started_at)
         move(unit, UnitStatus.USED, moves=UNIT_MOVES, by=by, at=at)
+    cells.release(appointment, by=by, at=at)  # a disc that was planned and not injected leaves its unit in store
 
 
 def _check_unit(unit: Unit, limit: int | None, *, started_at: datetime) -> None:
-    if unit.status != UnitStatus.THAWED or unit.thaw_started_at is None:
-        raise InjectionRefused(f"Unit {unit} has not been thawed. Record the thaw first.")
     if why := cells.unusable(unit, at=started_at):
         raise InjectionRefused(f"Unit {unit} must not be injected: {why}. Discard it.")
     if limit is None:
         raise InjectionRefused("The product has no post-thaw limit. Enter it before anything is injected.")
-    if started_at < unit.thaw_started_at:
+    if unit.thaw_started_at is None or started_at < unit.thaw_started_at:
         raise InjectionRefused(f"Unit {unit} was thawed after the injection started. Correct the times.")
     if started_at - unit.thaw_started_at > timedelta(minutes=limit):
         until = spoken(unit.thaw_started_at + timedelta(minutes=limit), unit.lot.site.zone)
@@ -187,10 +195,10 @@ def _keep_levels(injection: Injection, levels: Sequence[Mapping[str, Any]]) -> N
         row = InjectedLevel(
             injection=injection,
             level=given["level"],
-            volume_ml=given.get("volume_ml"),
+            volume_ml=given.get("volume_ml") or 0,
             cells_million=given.get("cells_million"),
         )
         cells.check_fields(row)
-        if not row.volume_ml > 0:
+        if row.volume_ml <= 0 or (row.cells_million or 0) < 0:
             raise InjectionRefused(f"Say how much was injected at {row.level}.")
         row.save(force_insert=True)

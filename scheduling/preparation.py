@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from clinic.clock import spoken
 from clinic.models import Site
 from clinic.status import StepRefused, move, note
+from clinic.text import clean
 from scheduling import cells
 from scheduling.models import Appointment, Harvest, Lot, Product, Unit
 from scheduling.models.product import CellSource
@@ -22,7 +23,8 @@ from scheduling.states import (
     UnitStatus,
 )
 
-HARVESTED_AT = {CellSource.SAME_SESSION: Visit.PROCEDURE, CellSource.EXPANDED: Visit.HARVEST}
+REASON_LENGTH = 200  # as the column holds
+HARVESTED_AT: dict[str, str] = {CellSource.SAME_SESSION: Visit.PROCEDURE, CellSource.EXPANDED: Visit.HARVEST}
 
 
 # Cells from a donor come as lots of units.
@@ -35,7 +37,7 @@ def receive_lot(product: Product, *, site: Site, number: str, expires_at: dateti
         raise StepRefused(f"{product} is made of the patient's own cells; it has no lots.")
     if expires_at <= at:
         raise StepRefused(f"The lot expired on {spoken(expires_at, site.zone)}. It cannot be received.")
-    lot = Lot(site=site, product=product, number=number.strip(), expires_at=expires_at)
+    lot = Lot(site=site, product=product, number=clean(number), expires_at=expires_at)
     cells.check_fields(lot)
     _save_new(lot, f"Lot {lot.number} of {product} was received already.")
     note(lot, was="", became=lot.status, by=by, at=at)
@@ -87,7 +89,7 @@ def receive_unit(
     storage: str = "",
 ) -> Unit:
     """One vial is in store; `safe_until` is the end of its shipper's hold, if it stays in one."""
-    unit = Unit(lot=lot, identifier=identifier.strip(), received_at=at, safe_until=safe_until, storage=storage.strip())
+    unit = Unit(lot=lot, identifier=clean(identifier), received_at=at, safe_until=safe_until, storage=clean(storage))
     cells.check_fields(unit)
     if lot.status == LotStatus.RECALLED:
         raise StepRefused(f"{lot} is recalled. Its units cannot be received.")
@@ -126,11 +128,10 @@ def thaw(unit: Unit, *, matched_by: tuple[str, str], by: str, at: datetime) -> U
 @transaction.atomic
 def discard(unit: Unit, *, reason: str, by: str, at: datetime) -> Unit:
     """The unit will never be used, and here is why. It keeps the name of the appointment it was meant for."""
-    if not reason.strip():
-        raise StepRefused("Say why the unit is discarded: the reason is kept.")
-    if len(reason) > Unit._meta.get_field("discard_reason").max_length:
-        raise StepRefused("The reason is too long: 200 characters are kept.")
-    also = {"discard_reason": reason.strip()}
+    reason = _said(reason)
+    if len(reason) > REASON_LENGTH:
+        raise StepRefused(f"The reason is too long: {REASON_LENGTH} characters are kept.")
+    also = {"discard_reason": reason}
     return move(unit, UnitStatus.DISCARDED, moves=UNIT_MOVES, by=by, at=at, reason=reason, also=also)
 
 
@@ -150,19 +151,20 @@ def record_harvest(
         raise StepRefused("The patient has not checked in. Record the arrival first.")
     if Harvest.objects.filter(appointment=appointment).exists():
         raise StepRefused("The harvest of this visit is recorded already.")
-    if not kit.strip():
+    kit = clean(kit)
+    if not kit:
         raise StepRefused("Scan or type the kit id: it carries the patient's identity until the injection.")
     harvest = Harvest(
         appointment=appointment,
         tissue=tissue,
-        kit=kit.strip(),
+        kit=kit,
         volume_ml=volume_ml,
         harvested_at=at,
         harvested_by=by,
-        notes=notes,
+        notes=clean(notes, lines=True),
     )
     cells.check_fields(harvest)
-    if not volume_ml > 0:
+    if harvest.volume_ml <= 0:
         raise StepRefused("The harvested volume must be more than nothing.")
     _save_new(harvest, f"Kit {harvest.kit} was used before. Every kit is used once.")
     note(harvest, was="", became=harvest.status, by=by, at=at)
@@ -181,6 +183,8 @@ def harvest_ready(
     """The cells are processed and may be injected."""
     harvest.cells_million, harvest.viability_pct = cells_million, viability_pct
     cells.check_fields(harvest)
+    if (cells_million or 0) < 0 or not 0 <= (viability_pct or 0) <= 100:
+        raise StepRefused("Cells are counted from 0 up, and viability from 0 to 100 %.")
     counted = {"cells_million": cells_million, "viability_pct": viability_pct}
     return move(harvest, HarvestStatus.READY, moves=HARVEST_MOVES, by=by, at=at, also=counted)
 
@@ -188,17 +192,19 @@ def harvest_ready(
 @transaction.atomic
 def harvest_failed(harvest: Harvest, *, reason: str, by: str, at: datetime) -> Harvest:
     """There are no cells to inject: they did not grow, or something went wrong."""
-    if not reason.strip():
-        raise StepRefused("Say what went wrong: the reason is kept.")
-    return move(harvest, HarvestStatus.FAILED, moves=HARVEST_MOVES, by=by, at=at, reason=reason)
+    return move(harvest, HarvestStatus.FAILED, moves=HARVEST_MOVES, by=by, at=at, reason=_said(reason))
 
 
 @transaction.atomic
 def discard_harvest(harvest: Harvest, *, reason: str, by: str, at: datetime) -> Harvest:
     """The patient's cells will not be injected, and here is why."""
-    if not reason.strip():
-        raise StepRefused("Say why the cells are discarded: the reason is kept.")
-    return move(harvest, HarvestStatus.DISCARDED, moves=HARVEST_MOVES, by=by, at=at, reason=reason)
+    return move(harvest, HarvestStatus.DISCARDED, moves=HARVEST_MOVES, by=by, at=at, reason=_said(reason))
+
+
+def _said(reason: str) -> str:
+    if said := clean(reason, lines=True):
+        return said
+    raise StepRefused("Say why: the reason is kept.")
 
 
 def _locked(appointment: Appointment) -> Appointment:

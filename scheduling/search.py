@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
 from clinic.clock import day_bounds, local_date
+from clinic.models import Site
 from clinic.status import StepRefused
 from scheduling import cells, chains, diary, limits, slots
 from scheduling.models import Appointment, Episode, Resource
@@ -25,6 +26,7 @@ class Shortage:
 
     sentence: str
     found: slots.Shortage | None = None
+    blocking: tuple[str, ...] = ()  # who has the bottleneck, on the first day that would work without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def find(
     found = slots.bottleneck(
         chain, units, horizon, not_before=not_before, not_after=not_after, grid_minutes=GRID_MINUTES, zone=site.zone
     )
-    return Search((), Shortage(_explained(found, first, last, site.zone), found))
+    return Search((), Shortage(_explained(found, first, last, site.zone), found, _blocking(found, site)))
 
 
 def _narrowed(
@@ -148,6 +150,14 @@ def _explained(found: slots.Shortage, first: date, last: date, zone: ZoneInfo) -
         f"would be {limits.said(local_date(best.first_start, zone))}."
         + (f" {also.capitalize()} would help too." if also else "")
     )
+
+
+def _blocking(found: slots.Shortage, site: Site) -> tuple[str, ...]:
+    if found.missing or not found.reliefs:
+        return ()
+    best = found.reliefs[0]
+    day = local_date(best.first_start, site.zone)
+    return tuple(diary.holders(site, day, kind=best.kind, capability=best.capability or ""))
 
 
 def _kind(kind: str, capability: str | None) -> str:
