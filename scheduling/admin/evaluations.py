@@ -304,7 +304,8 @@ class CriteriaSetAdmin(DeskAdmin):
 
 
 def rules_of(row):
-    rules = criteria.RuleSet.from_json(row.rules).rules
+    document = {name: getattr(row, name) for name in ("version", "title", "valid_days", "rules")}
+    rules = criteria.RuleSet.from_json(document).rules
     rows = (
         (
             rule.title,

@@ -72,7 +72,7 @@ class InjectionForm(MatchForm):
         self.fields["injected_by"].choices = [("", "-"), *((name, name) for name in people_of(self.row))]
         if self.row.episode.protocol.product.source == CellSource.ALLOGENEIC:
             del self.fields["kit"]
-        if not self.row.episode.verdict.evaluation.childbearing_potential:
+        if self.row.episode.verdict.evaluation.childbearing_potential is False:
             del self.fields["pregnancy_test_result"], self.fields["hours_since_test"]
         self.sections = tuple(
             (title, names) for title, names in self.sections if any(name in self.fields for name in names)
