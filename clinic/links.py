@@ -1,15 +1,16 @@
-"""Secret links: made, found, rotated, revoked."""
+"""Secret links and machine tokens: made, found, rotated, revoked."""
 
 import base64
 import hashlib
 import hmac
+import secrets
 import uuid
 from datetime import datetime
 
 from django.conf import settings
 from django.db import models, transaction
 
-from clinic.models import Link, Site
+from clinic.models import ApiToken, Link, Site
 
 
 def token_of(link: Link) -> str:
@@ -54,5 +55,25 @@ def rotate(link: Link) -> Link:
     return link
 
 
-def revoke(link: Link, *, at: datetime) -> None:
-    Link.objects.filter(pk=link.pk, revoked_at__isnull=True).update(revoked_at=at)
+def revoke(secret: Link | ApiToken, *, at: datetime) -> None:
+    type(secret).objects.filter(pk=secret.pk, revoked_at__isnull=True).update(revoked_at=at)
+
+
+def issue_token(site: Site, *, name: str, may_write: bool, expires_at: datetime, at: datetime) -> tuple[ApiToken, str]:
+    """A key to the API for one system, and its secret: 256 random bits that are shown this once and never stored."""
+    secret = f"pulposus_{secrets.token_urlsafe(32)}"  # a prefix, so that scanners for leaked secrets can know it
+    token = ApiToken.objects.create(
+        site=site,
+        name=name,
+        may_write=may_write,
+        created_at=at,
+        expires_at=expires_at,
+        token_hash=hash_of(secret),
+    )
+    return token, secret
+
+
+def find_token(secret: str, *, at: datetime) -> ApiToken | None:
+    """The live token with this secret, or None."""
+    live = ApiToken.objects.filter(revoked_at__isnull=True, expires_at__gt=at)
+    return live.filter(token_hash=hash_of(secret)).select_related("site").first()

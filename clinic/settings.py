@@ -1,6 +1,8 @@
 """Every setting of the service, top to bottom by concern. What differs between machines comes from the environment;
 `.env.example` lists each name. A required one that is missing stops the start with a sentence saying what to do."""
 
+import logging
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,6 +36,9 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # --- Applications ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "clinic",  # ours first: our templates win over the admin's, and our pages are registered on our own admin site
+    "scheduling",
+    "followup",
     "clinic.apps.PulposusAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -47,9 +52,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "clinic",
-    "scheduling",
-    "followup",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -98,6 +100,7 @@ USE_THOUSAND_SEPARATOR = False
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_DEFAULT_QUEUE = env.str("CELERY_QUEUE", default="pulposus")  # Celery's own default name invites strangers
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -119,6 +122,8 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- Messages --------------------------------------------------------------------------------------------------------
 vars().update(env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25"))
+if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":  # noqa: F821 - from EMAIL_URL, as all EMAIL_ names
+    EMAIL_BACKEND = "clinic.relay.EmailBackend"  # the same, but it knows how far a mail got when the line breaks
 EMAIL_TIMEOUT = 20  # seconds; shorter than MESSAGE_LEASE, which must outlive any send that still may succeed
 MESSAGE_LEASE = timedelta(seconds=180)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Pulposus <clinic@localhost>")
@@ -193,16 +198,15 @@ STORAGES = {
 # --- API -------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "clinic.api.TokenAuthentication",
+        "clinic.api.callers.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["clinic.api.StaffOrToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["clinic.api.callers.StaffOrToken"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
-    "PAGE_SIZE": 50,
-    "EXCEPTION_HANDLER": "clinic.api.explain",
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_PAGINATION_CLASS": "clinic.api.limits.Pages",
+    "EXCEPTION_HANDLER": "clinic.api.refusals.explain",
+    "DEFAULT_THROTTLE_CLASSES": ["clinic.api.limits.Throttle"],
     "DEFAULT_THROTTLE_RATES": {"user": "600/min"},
 }
 SPECTACULAR_SETTINGS = {
@@ -212,15 +216,46 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["clinic.api.callers.StaffOrToken"],  # what can be asked is for those who may ask
     "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        place.rpartition(".")[2]: place
+        for place in (
+            "clinic.states.MessageStatus",
+            "followup.models.alert.AlertKind",
+            "followup.models.event.EventKind",
+            "followup.states.AlertStatus",
+            "followup.states.EventStatus",
+            "followup.states.ResponseStatus",
+            "scheduling.models.evaluation.Outcome",
+            "scheduling.models.evaluation.Treatment",
+            "scheduling.models.mri.Level",
+            "scheduling.models.protocol.ResourceKind",
+            "scheduling.models.protocol.StepCode",
+            "scheduling.states.AppointmentStatus",
+            "scheduling.states.EpisodeStatus",
+            "scheduling.states.ReferralStatus",
+            "scheduling.states.VerdictStatus",
+        )
+    },
 }
 
+
 # --- Logging: no names, no answers, no links -------------------------------------------------------------------------
+def hide_secret_links(record: logging.LogRecord) -> bool:
+    """Whoever reads the log must not be able to open a patient's page or feed: Django logs the address of an error."""
+    record.msg = re.sub(r"[A-Za-z0-9_-]{43}", "(secret)", record.getMessage())
+    record.args = ()
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"no_links": {"()": "django.utils.log.CallbackFilter", "callback": hide_secret_links}},
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["no_links"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
 

@@ -178,9 +178,7 @@ def _store(study: MriStudy, readings: Sequence[DiscReading]) -> None:
         raise StepRefused(" ".join(wrong.messages)) from wrong
     except IntegrityError as wrong:
         if "grade_fits_its_scale" not in str(wrong):
-            raise StepRefused(
-                "A value is outside its scale: look at Modic type, slip and height."
-            ) from wrong
+            raise StepRefused("A value is outside its scale: look at Modic type, slip and height.") from wrong
         raise StepRefused("A grade does not exist on that scale: I-V is 1 to 5, the modified scale 1 to 8.") from wrong
 
 

@@ -2,7 +2,7 @@
 Leaves Instrument rows, and the FollowUpStep and RestrictionStage lines of every protocol."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,6 +48,10 @@ class Question:
     lower: str = ""  # the word at the low end
     upper: str = ""
     options: tuple[Option, ...] = ()
+
+    @property
+    def numbers(self) -> range:
+        return range(self.low, self.high + 1)
 
     def allows(self, value: object) -> bool:
         """Whether `value` answers this question; None is "asked and skipped" and always does."""
@@ -112,19 +116,19 @@ def load(source: Path | str | Mapping[str, Any], *, licence: str, at: datetime) 
     )
 
 
-def wordings_for(codes: Collection[str], language: str) -> dict[str, Instrument]:
-    """The wording to ask each of these with: in the patient's language, else its base language, else English. Without
-    one, or outside demo mode with only a placeholder, a code is not in it: `why_not` says why."""
+def wordings_in(language: str) -> dict[str, Instrument]:
+    """By code, the wording to ask with: in this language, else its base language, else English. A code that has none,
+    or outside demo mode only a placeholder, is not in it: `why_not` says why."""
     wanted = list(dict.fromkeys((language, language.partition("-")[0], "en")))
-    usable = Instrument.objects.filter(code__in=codes, active=True, language__in=wanted)
+    usable = Instrument.objects.filter(active=True, language__in=wanted)
     if not settings.DEMO:
         usable = usable.filter(placeholder=False)
-    nearest = sorted(usable, key=lambda instrument: wanted.index(instrument.language), reverse=True)
-    return {instrument.code: instrument for instrument in nearest}
+    nearest_last = sorted(usable, key=lambda instrument: wanted.index(instrument.language), reverse=True)
+    return {instrument.code: instrument for instrument in nearest_last}
 
 
 def active_for(code: str, language: str) -> Instrument | None:
-    return wordings_for([code], language).get(code)
+    return wordings_in(language).get(code)
 
 
 def why_not(code: str, language: str) -> str:

@@ -16,7 +16,7 @@ from followup import alerts, events, instruments, scoring
 from followup.instruments import Question
 from followup.models import FollowUpEvent, Instrument, Response
 from followup.models.alert import AlertKind
-from followup.models.event import EventKind
+from followup.models.event import EventKind, FollowUpEventQuerySet
 from followup.models.survey import Mode
 from followup.states import RESPONSE_MOVES, EventStatus, ResponseStatus
 from scheduling.states import EpisodeStatus
@@ -57,8 +57,7 @@ class Page:
 
 def dated(pk: object) -> FollowUpEvent | None:
     """The event with its dates and everybody it concerns."""
-    rows = FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "episode__protocol")
-    return rows.filter(pk=pk).first()
+    return _rows().filter(pk=pk).first()
 
 
 def standing(event: FollowUpEvent, *, at: datetime) -> Standing:
@@ -81,6 +80,11 @@ def open_for(event: FollowUpEvent, *, at: datetime) -> tuple[Page, ...]:
     form = _Form(dated(event.pk))
     form.refuse_unless_open(at=at)
     return form.pages()
+
+
+def pages(event: FollowUpEvent) -> tuple[Page, ...]:
+    """The same for staff, who may look at any time; `event` with its dates."""
+    return _Form(event).pages()
 
 
 def not_asked(event: FollowUpEvent) -> list[str]:
@@ -147,15 +151,11 @@ class _Form:
         self.event = event
         self.responses = {r.instrument_code: r for r in event.responses.select_related("instrument")}
         self.changed: set[str] = set()
-        language = event.episode.patient.language
-        asked = self._begun_or(instruments.wordings_for(event.instruments, language))
-        others = [other for wording in asked.values() if (other := instruments.alternative_to(wording))]
-        self.asked = {code: asked[code] for code in event.instruments if code in asked}
-        self.wordings = self._begun_or(instruments.wordings_for(others, language)) | asked
-
-    def _begun_or(self, wordings: dict[str, Instrument]) -> dict[str, Instrument]:
-        """Once begun, a survey keeps its wording, whatever has been loaded since."""
-        return wordings | {code: response.instrument for code, response in self.responses.items()}
+        # Once begun, a survey keeps its wording, whatever has been loaded since.
+        begun = {code: response.instrument for code, response in self.responses.items()}
+        self.wordings = instruments.wordings_in(event.episode.patient.language) | begun
+        self.asked = [code for code in event.instruments if code in self.wordings]
+        self.others = [instruments.alternative_to(self.wordings[code]) for code in self.asked]
 
     def refuse_unless_open(self, *, at: datetime) -> None:
         event, now = self.event, standing(self.event, at=at)
@@ -179,7 +179,7 @@ class _Form:
         """Take one answer. Of the line and the number one is answered, and the other is thereby skipped: never
         calculated from it."""
         question = next((q for q in self._questions(code) if q.link_id == link_id), None)
-        if question is None:
+        if question is None or code not in (*self.asked, *self.others):
             raise BadAnswer(f"{self.event} does not ask that question.")
         if not question.allows(value):
             raise BadAnswer(f"That is not an answer to: {question.text}")
@@ -234,10 +234,13 @@ class _Form:
                     alerts.raise_alert(self.event, kind=AlertKind.RED_FLAG, detail=f"{text} Yes.", at=at)
 
 
+def _rows() -> FollowUpEventQuerySet:
+    return FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "episode__protocol")
+
+
 def _held(event: FollowUpEvent) -> _Form:
     """The survey, with its event's row locked until the transaction ends."""
-    FollowUpEvent.objects.select_for_update(no_key=True).get(pk=event.pk)
-    return _Form(dated(event.pk))
+    return _Form(_rows().select_for_update(of=("self",), no_key=True).get(pk=event.pk))
 
 
 def _paper_may_still_come(event: FollowUpEvent, *, at: datetime) -> bool:

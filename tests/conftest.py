@@ -4,7 +4,10 @@ must never see them. Anything in a state is built by walking the real steps (`fo
 from datetime import UTC, datetime
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 
+from clinic.models import Site
 from clinic.roles import CLINICIAN, COORDINATOR
 from followup import demo, instruments
 from followup.demo import walk
@@ -13,9 +16,30 @@ from scheduling import protocols
 AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
 
 
+@pytest.fixture(scope="session", autouse=True)
+def static_files_as_they_are(tmp_path_factory):
+    """Pages are tested without collecting static files first."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    folder = str(tmp_path_factory.mktemp("static"))
+    with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}, STATIC_ROOT=folder):
+        yield
+
+
 @pytest.fixture
 def at():
     return AT
+
+
+@pytest.fixture
+def bare_site(db):
+    """A site without rooms, cells and protocols: enough for whatever comes before booking."""
+    return Site.objects.create(
+        code="demo",
+        name="Lakeside Spine Clinic",
+        time_zone="America/Chicago",
+        phone="+1 312 555 0142",
+        reply_to="demo@example.org",
+    )
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """What coordinators, clinicians and nurses do in a rehearsal: nothing but calls of the real step functions, on the days
 on which people would take them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
 from clinic import clock, patients
 from clinic.models import Message, Patient, Site
@@ -17,7 +19,7 @@ from followup.rehearsal import people
 from followup.rehearsal.scratch import CountingBackend
 from followup.rehearsal.world import TICKS, World, next_weekday
 from followup.states import AlertStatus, EventStatus
-from scheduling import bookings, closures, evaluations, injections, preparation, protocols, referrals
+from scheduling import bookings, closures, evaluations, injections, preparation, protocols, referrals, slots
 from scheduling.models import Appointment, Episode, Product, Protocol, Referral, Resource, Unit
 from scheduling.models.evaluation import Outcome
 from scheduling.models.product import CellSource, Tissue
@@ -163,21 +165,24 @@ def confirm(world: World, appointment: Appointment) -> None:
 
 
 def close_the_c_arm(world: World) -> None:
-    """The C-arm breaks: three working days from tomorrow are closed, and whoever was booked gets another time."""
+    """The C-arm breaks: three days from tomorrow are closed, and whoever was booked gets another time."""
     arm = Resource.objects.filter(site=world.site, kind=ResourceKind.C_ARM).earliest("pk")
     start = clock.at_local(next_weekday(world.today + timedelta(days=1)), time(0), world.site.zone)
-    during = (start, start + timedelta(days=3))
-    plan = {}
-    taken: list[Any] = []
+    during = DateTimeTZRange(start, start + timedelta(days=3))
+    plan: dict[Any, slots.Option | None] = {}
     for appointment in closures.affected(arm, during):
-        options = closures.alternatives(appointment, closing=(arm, during), taken=taken, at=world.now)
-        plan[appointment.pk] = options[0] if options else None
-        taken += options[:1]
+        options = closures.alternatives(appointment, at=world.now, limit=8, closing=(arm, during)).options
+        plan[appointment.pk] = next((option for option in options if fits_beside(option, plan.values())), None)
     closures.close(arm, during=during, reason="Tube failure", by=BY, at=world.now, plan=plan)
     world.report.counts["closure"] += 1
     for appointment in Appointment.objects.filter(pk__in=[pk for pk, option in plan.items() if option]):
         world.report.counts["moved"] += 1
         world.at(appointment.during.lower, the_day, appointment, appointment.during.lower)
+
+
+def fits_beside(option: slots.Option, others: Iterable[slots.Option | None]) -> bool:
+    """Whether an option keeps clear of the days already planned: a coordinator would not offer one time twice."""
+    return not any(other and option.start < other.end and other.start < option.end for other in others)
 
 
 # --- the day ---------------------------------------------------------------------------------------------------------

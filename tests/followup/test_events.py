@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from followup import events
+from followup.demo import walk
 from followup.models import FollowUpEvent
 from followup.states import EventStatus
 from scheduling.models import Episode
 from scheduling.states import EpisodeStatus
-from tests import walk
 
 DATES = ("due_on", "optimal_opens_on", "optimal_closes_on", "opens_on", "closes_on")
 

@@ -153,7 +153,7 @@ def test_a_survey_with_open_questions_cannot_be_finished(injected):
     event = due(injected, "month-6")
     answer(event, noon(event.due_on), pain_vas={"pain": 23}, odi={"1": 2})
 
-    with pytest.raises(surveys.BadAnswer, match="^9 questions are neither answered nor skipped yet"):
+    with pytest.raises(surveys.BadAnswer, match="9 questions are neither"):
         surveys.complete(event, at=noon(event.due_on))
 
 
@@ -306,21 +306,21 @@ def test_a_yes_to_a_symptom_alerts_at_once_before_the_survey_is_finished(injecte
 
 
 @pytest.mark.parametrize(("now", "alerts"), [(69, 0), (70, 1), (100, 1)])
-def test_pain_that_rose_by_thirty_alerts(booked, injected_from, now, alerts):
+def test_pain_that_rose_by_thirty_alerts(booked, inject, now, alerts):
     booked.refresh_from_db()
     first = due(booked, "baseline")
     completed(first, booked.anchor_at - DAY, pain_vas={"pain": 40}, odi=TWOS)
-    event = due(injected_from(booked), "month-3")
+    event = due(inject(booked), "month-3")
 
     completed(event, noon(event.due_on), pain_vas={"pain": now}, odi=TWOS)
 
     assert list(Alert.objects.values_list("kind", flat=True)) == [AlertKind.PAIN_ROSE] * alerts
 
 
-def test_a_number_is_not_compared_with_a_line(booked, injected_from):
+def test_a_number_is_not_compared_with_a_line(booked, inject):
     booked.refresh_from_db()
     completed(due(booked, "baseline"), booked.anchor_at - DAY, pain_nrs={"pain": 4}, odi=TWOS)
-    event = due(injected_from(booked), "month-3")
+    event = due(inject(booked), "month-3")
 
     completed(event, noon(event.due_on), pain_vas={"pain": 90}, odi=TWOS)
 
@@ -349,7 +349,7 @@ def test_two_devices_at_once_leave_one_response_and_one_alert(injected):
         try:
             start.wait()
             answer(event, noon(event.due_on), red_flags={"fever": True}, pain_now={"pain": number})
-        except Exception as failure:  # noqa: BLE001 - a thread's failure is the test's
+        except Exception as failure:
             failures.append(failure)
         finally:
             connection.close()

@@ -1,0 +1,148 @@
+"""The resources of this app, and what every resource of the API has in common."""
+
+from typing import Any
+
+from django.db import models
+from django.utils.timezone import now
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularSwaggerSplitView
+from rest_framework import mixins, serializers
+from rest_framework.decorators import action
+from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.viewsets import GenericViewSet
+
+from clinic import patients
+from clinic.api.callers import name_of, seen_by
+from clinic.api.refusals import Invalid, Refusal
+from clinic.api.shapes import (
+    Death,
+    MessageSerializer,
+    PatientGiven,
+    PatientRegistered,
+    PatientSerializer,
+    SiteSerializer,
+)
+from clinic.models import Message, Patient, Site
+from clinic.states import MessageStatus
+
+
+class Endpoint(GenericViewSet):
+    """One kind of thing: only the caller's own sites, one shape out, one shape in for each step (`bodies`)."""
+
+    bodies: dict[str, type[serializers.Serializer]] = {}
+
+    def get_queryset(self) -> models.QuerySet:
+        return seen_by(self.request, super().get_queryset())
+
+    def get_serializer_class(self) -> type[serializers.Serializer]:
+        return self.bodies.get(self.action, self.serializer_class)
+
+    def given(self, **more: Any) -> dict[str, Any]:
+        """What was posted, once its shape is right."""
+        body = self.get_serializer(data=self.request.data, **more)
+        body.is_valid(raise_exception=True)
+        return body.validated_data
+
+    def asked(self, shape: type[serializers.Serializer]) -> dict[str, Any]:
+        """What was asked for in the address."""
+        query = shape(data=self.request.query_params, context=self.get_serializer_context())
+        query.is_valid(raise_exception=True)
+        return query.validated_data
+
+    def signature(self) -> dict[str, Any]:
+        """Who takes this step, and when."""
+        return {"by": name_of(self.request), "at": now()}
+
+    def show(self, row: models.Model, *, status: int = 200) -> Response:
+        """The row as it is now, read again: a step may have changed more than it returns."""
+        fresh = self.get_queryset().get(pk=row.pk)
+        return Response(self.serializer_class(fresh, context=self.get_serializer_context()).data, status=status)
+
+
+class Browsable(mixins.ListModelMixin, mixins.RetrieveModelMixin, Endpoint):
+    """What can be listed and looked at."""
+
+
+def answers(shape: type[serializers.Serializer], *, status: int = 200, **more: Any) -> Any:
+    """The schema of a view that takes one step: it answers the row, or says what is wrong, or why not now."""
+    return extend_schema(responses={status: shape, 400: Invalid, 409: Refusal}, **more)
+
+
+def step(shape: type[serializers.Serializer], *, body: bool = False, **more: Any) -> Any:
+    """A step that one row takes, POSTed to it."""
+    schema = answers(shape) if body else answers(shape, request=None)
+
+    def decorate(method: Any) -> Any:
+        return action(detail=True, methods=["post"], **more)(schema(method))
+
+    return decorate
+
+
+class Sites(mixins.ListModelMixin, Endpoint):
+    """The clinics you work at, with their time zones."""
+
+    queryset = Site.objects.order_by("code")
+    serializer_class = SiteSerializer
+
+
+class PatientFilter(filters.FilterSet):
+    mrn = filters.CharFilter()
+    family_name = filters.CharFilter(lookup_expr="iexact")
+    deceased = filters.BooleanFilter()
+
+
+class Patients(Browsable):
+    """The people under care. What scheduling and follow-up do not need is not kept."""
+
+    queryset = Patient.objects.select_related("site").order_by("registered_at", "pk")
+    serializer_class = PatientSerializer
+    bodies = {"create": PatientRegistered, "partial_update": PatientGiven, "deceased": Death}
+    filterset_class = PatientFilter
+
+    @answers(PatientSerializer, status=201)
+    def create(self, request: Any) -> Response:
+        """Register a patient."""
+        return self.show(patients.register(**self.given(), **self.signature()), status=201)
+
+    @answers(PatientSerializer)
+    def partial_update(self, request: Any, pk: str) -> Response:
+        """Correct what the record says of a patient."""
+        return self.show(patients.correct(self.get_object(), **self.given(partial=True), **self.signature()))
+
+    @step(PatientSerializer, body=True)
+    def deceased(self, request: Any, pk: str) -> Response:
+        """Record that the patient has died: nothing is sent to them any more."""
+        return self.show(patients.mark_deceased(self.get_object(), **self.given(), **self.signature()))
+
+    @step(PatientSerializer, url_path="stop-email")
+    def stop_email(self, request: Any, pk: str) -> Response:
+        """Send this patient no more e-mail."""
+        return self.show(patients.stop_email(self.get_object(), **self.signature()))
+
+
+class MessageFilter(filters.FilterSet):
+    patient = filters.UUIDFilter(field_name="patient_id")
+    kind = filters.CharFilter()
+    status = filters.ChoiceFilter(choices=MessageStatus.choices)
+
+
+class Messages(Browsable):
+    """What is due to be said to patients, what was said, and what was not, with the reason."""
+
+    queryset = Message.objects.order_by("due_at", "pk")
+    serializer_class = MessageSerializer
+    filterset_class = MessageFilter
+
+
+class Docs(SpectacularSwaggerSplitView):
+    """The API to read and to try, without a line of script or style in the page."""
+
+    template_name = "clinic/api_docs.html"
+
+
+router = SimpleRouter()
+router.register("sites", Sites, basename="site")
+router.register("patients", Patients, basename="patient")
+router.register("messages", Messages, basename="message")

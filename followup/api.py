@@ -1,0 +1,178 @@
+"""Getting better over the API: what is due and when, what was answered, what worries somebody."""
+
+from typing import Any
+
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.response import Response as Answer
+from rest_framework.routers import SimpleRouter
+
+from clinic.api.shapes import Day, DayFilter, Reason, Shape
+from clinic.api.views import Browsable, step
+from followup import alerts
+from followup.models import Alert, FollowUpEvent, Instrument, Response
+from followup.models.alert import AlertKind
+from followup.models.event import EventKind
+from followup.states import AlertStatus, EventStatus, ResponseStatus
+
+
+@extend_schema_field({"type": "string", "example": "vas-back|1"})
+class InstrumentName(serializers.Field):
+    """An instrument as code|version (FHIR canonical)."""
+
+    def to_representation(self, instrument: Instrument) -> str:
+        return f"{instrument.code}|{instrument.version}"
+
+
+class FollowUpEventSerializer(Shape):
+    patient = serializers.PrimaryKeyRelatedField(source="episode.patient_id", read_only=True)
+    due_on = Day(
+        read_only=True, allow_null=True, help_text="Derived from the injection; kept once the event is closed."
+    )
+    optimal_opens_on = Day(read_only=True, allow_null=True)
+    optimal_closes_on = Day(read_only=True, allow_null=True)
+    opens_on = Day(read_only=True, allow_null=True)
+    closes_on = Day(read_only=True, allow_null=True)
+
+    class Meta:
+        model = FollowUpEvent
+        fields = [
+            "id",
+            "episode",
+            "patient",
+            "code",
+            "name",
+            "kind",
+            "status",
+            "offset",
+            "unit",
+            "due_on",
+            "optimal_opens_on",
+            "optimal_closes_on",
+            "opens_on",
+            "closes_on",
+            "instruments",
+            "appointment",
+            "mri",
+            "closed_at",
+        ]
+
+
+class FollowUpEventFilter(filters.FilterSet):
+    episode = filters.UUIDFilter(field_name="episode_id")
+    patient = filters.UUIDFilter(field_name="episode__patient_id")
+    kind = filters.ChoiceFilter(choices=EventKind.choices)
+    status = filters.ChoiceFilter(choices=EventStatus.choices)
+    due_from = DayFilter(field_name="due_on", lookup_expr="gte")
+    due_until = DayFilter(field_name="due_on", lookup_expr="lte")
+
+
+class FollowUpEvents(Browsable):
+    """What is due after the injection. Dates are derived from the episode's anchor each time they are asked for."""
+
+    queryset = FollowUpEvent.objects.with_dates().select_related("episode").order_by("due_on", "code", "pk")
+    serializer_class = FollowUpEventSerializer
+    filterset_class = FollowUpEventFilter
+
+
+class ResponseSerializer(Shape):
+    patient = serializers.PrimaryKeyRelatedField(source="event.episode.patient_id", read_only=True)
+    instrument = InstrumentName()
+
+    class Meta:
+        model = Response
+        fields = [
+            "id",
+            "event",
+            "patient",
+            "instrument",
+            "status",
+            "mode",
+            "recorded_by",
+            "answers",
+            "started_at",
+            "completed_at",
+            "raw",
+            "answered",
+            "score",
+            "score_status",
+        ]
+
+
+class ResponseFilter(filters.FilterSet):
+    event = filters.UUIDFilter(field_name="event_id")
+    episode = filters.UUIDFilter(field_name="event__episode_id")
+    patient = filters.UUIDFilter(field_name="event__episode__patient_id")
+    instrument = filters.CharFilter(field_name="instrument_code")
+    status = filters.ChoiceFilter(choices=ResponseStatus.choices)
+
+
+class Responses(Browsable):
+    """What patients answered, and what it adds up to (FHIR QuestionnaireResponse)."""
+
+    queryset = Response.objects.select_related("instrument", "event__episode").order_by("started_at", "pk")
+    serializer_class = ResponseSerializer
+    filterset_class = ResponseFilter
+
+
+class InstrumentSerializer(Shape):
+    class Meta:
+        model = Instrument
+        fields = ["code", "version", "language", "title", "scoring", "placeholder", "active"]
+
+
+class InstrumentFilter(filters.FilterSet):
+    code = filters.CharFilter()
+    language = filters.CharFilter()
+    active = filters.BooleanFilter()
+
+
+class Instruments(Browsable):
+    """The questionnaires that are loaded. Their wording may be licensed, so it is not given out here."""
+
+    queryset = Instrument.objects.order_by("code", "language", "version")
+    serializer_class = InstrumentSerializer
+    filterset_class = InstrumentFilter
+
+
+class AlertSerializer(Shape):
+    patient = serializers.PrimaryKeyRelatedField(source="event.episode.patient_id", read_only=True)
+
+    class Meta:
+        model = Alert
+        fields = ["id", "event", "patient", "kind", "detail", "status", "raised_at"]
+
+
+class AlertFilter(filters.FilterSet):
+    event = filters.UUIDFilter(field_name="event_id")
+    patient = filters.UUIDFilter(field_name="event__episode__patient_id")
+    kind = filters.ChoiceFilter(choices=AlertKind.choices)
+    status = filters.ChoiceFilter(choices=AlertStatus.choices)
+
+
+class Alerts(Browsable):
+    """Worrying answers, until a person has dealt with them (FHIR Flag)."""
+
+    queryset = Alert.objects.select_related("event__episode").order_by("raised_at", "pk")
+    serializer_class = AlertSerializer
+    bodies = {"close": Reason}
+    people_only = ("acknowledge", "close")
+    filterset_class = AlertFilter
+
+    @step(AlertSerializer)
+    def acknowledge(self, request: Any, pk: str) -> Answer:
+        """Somebody has seen it and is dealing with it."""
+        return self.show(alerts.acknowledge(self.get_object(), **self.signature()))
+
+    @step(AlertSerializer, body=True)
+    def close(self, request: Any, pk: str) -> Answer:
+        """It has been dealt with; say how."""
+        return self.show(alerts.close(self.get_object(), **self.given(), **self.signature()))
+
+
+router = SimpleRouter()
+router.register("follow-up-events", FollowUpEvents)
+router.register("responses", Responses)
+router.register("instruments", Instruments)
+router.register("alerts", Alerts)

@@ -1,0 +1,219 @@
+"""iCal out: what a room, a device, a person or a patient has before them, for the calendar they already look at.
+
+A feed tells the least: no patient, no diagnosis, no procedure, and no day that is nobody's business any more. Its bytes
+depend on the rows alone, never on the moment of asking, so that an unchanged day answers "not modified"."""
+
+import hashlib
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.db.models import Q, Sum
+from django.urls import reverse
+from django.utils.crypto import salted_hmac
+from icalendar import Calendar, Event
+
+from clinic import links
+from clinic.models import Link, Patient, Practitioner, Site
+from clinic.models.links import Purpose
+from clinic.text import clean
+from scheduling.models import Appointment, Closure, Reservation, Resource
+from scheduling.models.appointment import ReservationKind
+from scheduling.models.protocol import ResourceKind
+from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus
+
+BACK, AHEAD = timedelta(days=30), timedelta(days=400)
+CANCELLED_FOR = timedelta(days=30)  # calendars that poll once a day must get to see that something was called off
+POLL = timedelta(hours=1)
+PLACES = (
+    ResourceKind.PROCEDURE_ROOM,
+    ResourceKind.FLUOROSCOPY_SUITE,
+    ResourceKind.BENCH,
+    ResourceKind.RECOVERY_BAY,
+    ResourceKind.MRI_SCANNER,
+)
+TENTATIVE, CONFIRMED, CANCELLED = "TENTATIVE", "CONFIRMED", "CANCELLED"
+
+Subject = Resource | Practitioner | Patient
+SUBJECTS: dict[str, type[Subject]] = {kind._meta.label: kind for kind in (Resource, Practitioner, Patient)}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One VEVENT before it is written down. Its uid lives as long as the thing, through every move."""
+
+    uid: uuid.UUID
+    start: datetime
+    end: datetime
+    sequence: int
+    changed_at: datetime
+    status: str
+    summary: str
+    location: str
+
+
+def link_for(subject: Subject) -> Link:
+    """The one feed of a resource, practitioner or patient. A person and their resource share one calendar."""
+    if isinstance(subject, Resource):
+        subject = subject.patient or subject.practitioner or subject
+    return links.link_to(subject, purpose=Purpose.FEED, site=subject.site)
+
+
+def address_of(link: Link) -> str:
+    return settings.BASE_URL + reverse("feed", args=[links.token_of(link)])
+
+
+def calendar(link: Link, *, at: datetime) -> bytes | None:
+    """The feed behind `link`, or None if whom it was for is gone or no longer works here."""
+    subject = _subject(link)
+    if subject is None:
+        return None
+    window = DateTimeTZRange(at - BACK, at + AHEAD)
+    if isinstance(subject, Patient):
+        return _written("Appointments", subject.site, _visits(subject, window, at=at))
+    if isinstance(subject, Resource):
+        return _written(subject.name, subject.site, _taken(subject, window, summary="Reserved", at=at))
+    resource = Resource.objects.filter(practitioner=subject).first()
+    entries = _taken(resource, window, summary="Appointment", at=at) if resource else []
+    return _written(subject.name, subject.site, entries)
+
+
+def etag(calendar: bytes) -> str:
+    """A strong validator: the same only for the same bytes."""
+    return f'"{hashlib.sha256(calendar).hexdigest()}"'
+
+
+def _subject(link: Link) -> Subject | None:
+    kind = SUBJECTS.get(link.about)
+    found = kind and kind.objects.filter(pk=link.about_id).select_related("site").first()
+    if found is None or not getattr(found, "active", True):
+        return None
+    if isinstance(found, Practitioner) and found.user and not found.user.is_active:
+        return None
+    return found
+
+
+# What is in it
+
+
+def _visits(patient: Patient, window: DateTimeTZRange, *, at: datetime) -> list[Entry]:
+    """One entry per appointment, from coming to leaving: a patient needs no more, and the steps of a day would tell
+    whoever looks over their shoulder what is done to them."""
+    appointments = (
+        Appointment.objects.filter(Q(status__in=APPOINTMENT_LIVE) | Q(changed_at__gte=at - CANCELLED_FOR))
+        .filter(episode__patient=patient, during__overlap=window)
+        .select_related("site")
+        .annotate(sequence=Sum("steps__sequence", default=0))  # never falls, and rises when any step's does
+    )
+    return [
+        Entry(
+            uid=row.pk,
+            start=row.during.lower,
+            end=row.during.upper,
+            sequence=row.sequence,
+            changed_at=row.changed_at,
+            status=_status(row, live=True),
+            summary="Appointment",
+            location=", ".join(filter(None, (row.site.name, row.site.address))),
+        )
+        for row in appointments
+    ]
+
+
+def _taken(resource: Resource, window: DateTimeTZRange, *, summary: str, at: datetime) -> list[Entry]:
+    """One entry per step that takes or took the resource, and one per closure."""
+    rows = list(
+        Reservation.objects.filter(resource=resource, during__overlap=window)
+        .exclude(kind=ReservationKind.TURNOVER)
+        .filter(
+            Q(live=True) | Q(step__changed_at__gte=at - CANCELLED_FOR) | Q(closure__reopened_at__gte=at - CANCELLED_FOR)
+        )
+        .select_related("step__appointment", "closure")
+        .order_by("live", "pk")
+    )
+    # A step that was moved about has several rows here: the live one counts, else the one released last.
+    steps = {row.step_id: row for row in rows if row.step_id}
+    places = _places(steps)
+    entries = [_step_entry(row, summary, [*places[row.step_id], resource.site.name]) for row in steps.values()]
+    return entries + [_closure_entry(row.closure, resource.site.name) for row in rows if row.closure_id]
+
+
+def _step_entry(row: Reservation, summary: str, location: Iterable[str]) -> Entry:
+    return Entry(
+        uid=row.step.pk,
+        start=row.during.lower,
+        end=row.during.upper,
+        sequence=row.step.sequence,
+        changed_at=row.step.changed_at,
+        status=_status(row.step.appointment, live=row.live),
+        summary=summary,
+        location=", ".join(location),
+    )
+
+
+def _closure_entry(closure: Closure, location: str) -> Entry:
+    reopened = closure.reopened_at is not None
+    return Entry(
+        uid=uuid.UUID(bytes=salted_hmac("scheduling.closure", closure.pk, secret=settings.LINK_KEY).digest()[:16]),
+        start=closure.during.lower,
+        end=closure.during.upper,
+        sequence=int(reopened),
+        changed_at=closure.reopened_at or closure.closed_at,
+        status=CANCELLED if reopened else CONFIRMED,
+        summary="Closed",
+        location=location,
+    )
+
+
+def _places(step_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
+    rooms = Reservation.objects.filter(
+        step__in=list(step_ids), live=True, kind=ReservationKind.STEP, resource__kind__in=PLACES
+    )
+    names = defaultdict(list)
+    for step_id, name in rooms.order_by("resource__name").values_list("step_id", "resource__name"):
+        names[step_id].append(name)
+    return names
+
+
+def _status(appointment: Appointment, *, live: bool) -> str:
+    if not live or appointment.status not in APPOINTMENT_LIVE:
+        return CANCELLED
+    return TENTATIVE if appointment.status == AppointmentStatus.HELD else CONFIRMED
+
+
+# How it is written
+
+
+def _written(name: str, site: Site, entries: Iterable[Entry]) -> bytes:
+    feed = Calendar()
+    feed.add("PRODID", "-//Pulposus//Calendar//EN")
+    feed.add("VERSION", "2.0")
+    for field in ("NAME", "X-WR-CALNAME"):
+        feed.add(field, clean(name))
+    feed.add("X-WR-TIMEZONE", site.time_zone)  # only how to show it: every instant below is UTC
+    feed.add("REFRESH-INTERVAL", POLL, parameters={"VALUE": "DURATION"})
+    feed.add("X-PUBLISHED-TTL", "PT1H")
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.uid)):
+        feed.add_component(_event(entry))
+    return feed.to_ical()
+
+
+def _event(entry: Entry) -> Event:
+    event = Event()
+    event.add("UID", str(entry.uid))
+    event.add("DTSTART", entry.start.astimezone(UTC))
+    event.add("DTEND", entry.end.astimezone(UTC))
+    # Without METHOD the two mean the same (RFC 5545 3.8.7.2), and neither may be "now".
+    event.add("DTSTAMP", entry.changed_at.astimezone(UTC))
+    event.add("LAST-MODIFIED", entry.changed_at.astimezone(UTC))
+    event.add("SEQUENCE", entry.sequence)
+    event.add("STATUS", entry.status)
+    event.add("TRANSP", "OPAQUE" if entry.status == CONFIRMED else "TRANSPARENT")
+    event.add("CLASS", "PRIVATE")
+    event.add("SUMMARY", clean(entry.summary))
+    event.add("LOCATION", clean(entry.location))
+    return event
