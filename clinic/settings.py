@@ -100,6 +100,7 @@ USE_THOUSAND_SEPARATOR = False
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_DEFAULT_QUEUE = env.str("CELERY_QUEUE", default="pulposus")  # Celery's own default name invites strangers
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -217,6 +218,27 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["clinic.api.callers.StaffOrToken"],  # what can be asked is for those who may ask
     "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        place.rpartition(".")[2]: place
+        for place in (
+            "clinic.states.MessageStatus",
+            "followup.models.alert.AlertKind",
+            "followup.models.event.EventKind",
+            "followup.states.AlertStatus",
+            "followup.states.EventStatus",
+            "followup.states.ResponseStatus",
+            "scheduling.models.evaluation.Outcome",
+            "scheduling.models.evaluation.Treatment",
+            "scheduling.models.mri.Level",
+            "scheduling.models.protocol.ResourceKind",
+            "scheduling.models.protocol.StepCode",
+            "scheduling.states.AppointmentStatus",
+            "scheduling.states.EpisodeStatus",
+            "scheduling.states.ReferralStatus",
+            "scheduling.states.VerdictStatus",
+        )
+    },
 }
 
 

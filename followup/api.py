@@ -17,7 +17,7 @@ from followup.models.event import EventKind
 from followup.states import AlertStatus, EventStatus, ResponseStatus
 
 
-@extend_schema_field({"type": "string", "examples": ["vas-back|1"]})
+@extend_schema_field({"type": "string", "example": "vas-back|1"})
 class InstrumentName(serializers.Field):
     """An instrument as code|version (FHIR canonical)."""
 
@@ -25,7 +25,7 @@ class InstrumentName(serializers.Field):
         return f"{instrument.code}|{instrument.version}"
 
 
-class FollowUpEventShape(Shape):
+class FollowUpEventSerializer(Shape):
     patient = serializers.PrimaryKeyRelatedField(source="episode.patient_id", read_only=True)
     due_on = Day(
         read_only=True, allow_null=True, help_text="Derived from the injection; kept once the event is closed."
@@ -72,11 +72,11 @@ class FollowUpEvents(Browsable):
     """What is due after the injection. Dates are derived from the episode's anchor each time they are asked for."""
 
     queryset = FollowUpEvent.objects.with_dates().select_related("episode").order_by("due_on", "code", "pk")
-    serializer_class = FollowUpEventShape
+    serializer_class = FollowUpEventSerializer
     filterset_class = FollowUpEventFilter
 
 
-class ResponseShape(Shape):
+class ResponseSerializer(Shape):
     patient = serializers.PrimaryKeyRelatedField(source="event.episode.patient_id", read_only=True)
     instrument = InstrumentName()
 
@@ -112,11 +112,11 @@ class Responses(Browsable):
     """What patients answered, and what it adds up to (FHIR QuestionnaireResponse)."""
 
     queryset = Response.objects.select_related("instrument", "event__episode").order_by("started_at", "pk")
-    serializer_class = ResponseShape
+    serializer_class = ResponseSerializer
     filterset_class = ResponseFilter
 
 
-class InstrumentShape(Shape):
+class InstrumentSerializer(Shape):
     class Meta:
         model = Instrument
         fields = ["code", "version", "language", "title", "scoring", "placeholder", "active"]
@@ -132,11 +132,11 @@ class Instruments(Browsable):
     """The questionnaires that are loaded. Their wording may be licensed, so it is not given out here."""
 
     queryset = Instrument.objects.order_by("code", "language", "version")
-    serializer_class = InstrumentShape
+    serializer_class = InstrumentSerializer
     filterset_class = InstrumentFilter
 
 
-class AlertShape(Shape):
+class AlertSerializer(Shape):
     patient = serializers.PrimaryKeyRelatedField(source="event.episode.patient_id", read_only=True)
 
     class Meta:
@@ -155,17 +155,17 @@ class Alerts(Browsable):
     """Worrying answers, until a person has dealt with them (FHIR Flag)."""
 
     queryset = Alert.objects.select_related("event__episode").order_by("raised_at", "pk")
-    serializer_class = AlertShape
+    serializer_class = AlertSerializer
     bodies = {"close": Reason}
     people_only = ("acknowledge", "close")
     filterset_class = AlertFilter
 
-    @step(AlertShape)
+    @step(AlertSerializer)
     def acknowledge(self, request: Any, pk: str) -> Answer:
         """Somebody has seen it and is dealing with it."""
         return self.show(alerts.acknowledge(self.get_object(), **self.signature()))
 
-    @step(AlertShape, body=True)
+    @step(AlertSerializer, body=True)
     def close(self, request: Any, pk: str) -> Answer:
         """It has been dealt with; say how."""
         return self.show(alerts.close(self.get_object(), **self.given(), **self.signature()))

@@ -12,7 +12,7 @@ from django.db import models
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.utils.dateparse import parse_datetime
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from clinic.api.callers import seen_by
@@ -43,6 +43,7 @@ class Instant(serializers.DateTimeField):
         return super().enforce_timezone(value)
 
 
+@extend_schema_serializer(component_name="Period")
 class _TwoEnds(serializers.Serializer):
     start = Instant()
     end = Instant(help_text="Not part of the period: the next one may start here.")
@@ -142,13 +143,13 @@ class IdFilter(filters.Filter):
 # Sites, patients, messages
 
 
-class SiteShape(Shape):
+class SiteSerializer(Shape):
     class Meta:
         model = Site
         fields = ["code", "name", "time_zone", "phone", "address"]
 
 
-class PatientShape(Shape):
+class PatientSerializer(Shape):
     site = serializers.SlugRelatedField(slug_field="code", read_only=True)
 
     class Meta:
@@ -200,7 +201,7 @@ class Death(serializers.Serializer):
     on = Day(allow_null=True, required=False, default=None, help_text="Left out if not known.")
 
 
-class MessageShape(Shape):
+class MessageSerializer(Shape):
     class Meta:
         model = Message
         fields = [

@@ -18,11 +18,11 @@ from clinic.api.callers import name_of, seen_by
 from clinic.api.refusals import Invalid, Refusal
 from clinic.api.shapes import (
     Death,
-    MessageShape,
+    MessageSerializer,
     PatientGiven,
     PatientRegistered,
-    PatientShape,
-    SiteShape,
+    PatientSerializer,
+    SiteSerializer,
 )
 from clinic.models import Message, Patient, Site
 from clinic.states import MessageStatus
@@ -84,7 +84,7 @@ class Sites(mixins.ListModelMixin, Endpoint):
     """The clinics you work at, with their time zones."""
 
     queryset = Site.objects.order_by("code")
-    serializer_class = SiteShape
+    serializer_class = SiteSerializer
 
 
 class PatientFilter(filters.FilterSet):
@@ -97,26 +97,26 @@ class Patients(Browsable):
     """The people under care. What scheduling and follow-up do not need is not kept."""
 
     queryset = Patient.objects.select_related("site").order_by("registered_at", "pk")
-    serializer_class = PatientShape
+    serializer_class = PatientSerializer
     bodies = {"create": PatientRegistered, "partial_update": PatientGiven, "deceased": Death}
     filterset_class = PatientFilter
 
-    @answers(PatientShape, status=201)
+    @answers(PatientSerializer, status=201)
     def create(self, request: Any) -> Response:
         """Register a patient."""
         return self.show(patients.register(**self.given(), **self.signature()), status=201)
 
-    @answers(PatientShape)
+    @answers(PatientSerializer)
     def partial_update(self, request: Any, pk: str) -> Response:
         """Correct what the record says of a patient."""
         return self.show(patients.correct(self.get_object(), **self.given(partial=True), **self.signature()))
 
-    @step(PatientShape, body=True)
+    @step(PatientSerializer, body=True)
     def deceased(self, request: Any, pk: str) -> Response:
         """Record that the patient has died: nothing is sent to them any more."""
         return self.show(patients.mark_deceased(self.get_object(), **self.given(), **self.signature()))
 
-    @step(PatientShape, url_path="stop-email")
+    @step(PatientSerializer, url_path="stop-email")
     def stop_email(self, request: Any, pk: str) -> Response:
         """Send this patient no more e-mail."""
         return self.show(patients.stop_email(self.get_object(), **self.signature()))
@@ -132,7 +132,7 @@ class Messages(Browsable):
     """What is due to be said to patients, what was said, and what was not, with the reason."""
 
     queryset = Message.objects.order_by("due_at", "pk")
-    serializer_class = MessageShape
+    serializer_class = MessageSerializer
     filterset_class = MessageFilter
 
 

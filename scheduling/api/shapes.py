@@ -30,7 +30,7 @@ LONGEST_SEARCH = timedelta(days=400)
 OPTION = {"max_length": 8000, "help_text": "As it came from a search for slots, within the last 15 minutes."}
 
 
-@extend_schema_field({"type": "string", "examples": ["bone-marrow-same-session|1"]})
+@extend_schema_field({"type": "string", "example": "bone-marrow-same-session|1"})
 class ProtocolName(serializers.Field):
     """A protocol as code|version (FHIR canonical). Without a version: the newest that is in use."""
 
@@ -48,24 +48,24 @@ class ProtocolName(serializers.Field):
         return protocol
 
 
-class StepNeedShape(Shape):
+class StepNeedSerializer(Shape):
     class Meta:
         model = StepNeed
         fields = ["kind", "capability", "count", "role", "turnover_minutes"]
 
 
-class ProtocolStepShape(Shape):
-    needs = StepNeedShape(many=True)
+class ProtocolStepSerializer(Shape):
+    needs = StepNeedSerializer(many=True)
 
     class Meta:
         model = ProtocolStep
         fields = ["visit", "order", "code", "minutes", "minutes_per_extra_level", "gap_min", "gap_max", "needs"]
 
 
-class ProtocolShape(Shape):
+class ProtocolSerializer(Shape):
     product = serializers.CharField(source="product.code")
     criteria = serializers.CharField(source="criteria.version")
-    steps = ProtocolStepShape(many=True)
+    steps = ProtocolStepSerializer(many=True)
 
     class Meta:
         model = Protocol
@@ -85,7 +85,7 @@ class ProtocolShape(Shape):
         ]
 
 
-class ReferralShape(Shape):
+class ReferralSerializer(Shape):
     class Meta:
         model = Referral
         fields = ["id", "patient", "source", "reason", "received_on", "status"]
@@ -97,29 +97,29 @@ class ReferralReceived(Shape):
         fields = ["patient", "source", "reason", "received_on"]
 
 
-class DiscShape(Shape):
+class DiscSerializer(Shape):
     class Meta:
         model = DiscReading
         exclude = ["id", "study"]
 
 
-class MriStudyShape(Shape):
-    discs = DiscShape(many=True)
+class MriStudySerializer(Shape):
+    discs = DiscSerializer(many=True)
 
     class Meta:
         model = MriStudy
         fields = ["id", "patient", "acquired_on", "scanner", "field_strength_tesla", "read_by", "report", "discs"]
 
 
-class TreatmentShape(Shape):
+class TreatmentSerializer(Shape):
     class Meta:
         model = PriorTreatment
         fields = ["kind", "started_on", "ended_on", "detail"]
         extra_kwargs = {"ended_on": {"help_text": "Left out: still going on."}}
 
 
-class EvaluationShape(Shape):
-    treatments = TreatmentShape(many=True)
+class EvaluationSerializer(Shape):
+    treatments = TreatmentSerializer(many=True)
 
     class Meta:
         model = Evaluation
@@ -129,7 +129,7 @@ class EvaluationShape(Shape):
 class EvaluationRecorded(Shape):
     """What was found. Left out means not known, and the criteria then cannot decide; it never counts as a no."""
 
-    treatments = TreatmentShape(many=True, required=False)
+    treatments = TreatmentSerializer(many=True, required=False)
 
     class Meta:
         model = Evaluation
@@ -140,7 +140,7 @@ class JudgedBy(serializers.Serializer):
     protocol = ProtocolName()
 
 
-class VerdictShape(Shape):
+class VerdictSerializer(Shape):
     protocol = ProtocolName()
     criteria = serializers.CharField(source="criteria.version")
 
@@ -165,7 +165,7 @@ class Overridden(Reason):
     outcome = serializers.ChoiceField(choices=Outcome.choices)
 
 
-class EpisodeShape(Shape):
+class EpisodeSerializer(Shape):
     protocol = ProtocolName()
 
     class Meta:
@@ -187,7 +187,7 @@ class EpisodeOpened(serializers.Serializer):
     verdict = OwnRow(queryset=Verdict.objects.all(), help_text="Signed, and eligible.")
 
 
-class ResourceShape(Shape):
+class ResourceSerializer(Shape):
     site = serializers.SlugRelatedField(slug_field="code", read_only=True)
 
     class Meta:
@@ -195,27 +195,27 @@ class ResourceShape(Shape):
         fields = ["id", "site", "kind", "name", "capabilities", "active"]
 
 
-class TakenShape(Shape):
+class TakenSerializer(Shape):
     class Meta:
         model = Resource
         fields = ["id", "kind", "name"]
 
 
-class AppointmentStepShape(Shape):
+class AppointmentStepSerializer(Shape):
     resources = serializers.SerializerMethodField()
 
     class Meta:
         model = AppointmentStep
         fields = ["id", "code", "during", "sequence", "resources"]
 
-    @extend_schema_field(TakenShape(many=True))
+    @extend_schema_field(TakenSerializer(many=True))
     def get_resources(self, step: AppointmentStep) -> list[dict[str, Any]]:
-        return TakenShape([taken.resource for taken in step.taken], many=True).data
+        return TakenSerializer([taken.resource for taken in step.taken], many=True).data
 
 
-class AppointmentShape(Shape):
+class AppointmentSerializer(Shape):
     patient = serializers.PrimaryKeyRelatedField(source="episode.patient_id", read_only=True)
-    steps = AppointmentStepShape(many=True)
+    steps = AppointmentStepSerializer(many=True)
 
     class Meta:
         model = Appointment
@@ -274,7 +274,7 @@ class OfferedStep(serializers.Serializer):
     code = serializers.CharField()
     start = Instant()
     end = Instant()
-    resources = TakenShape(many=True)
+    resources = TakenSerializer(many=True)
 
 
 class Offer(serializers.Serializer):
@@ -291,7 +291,7 @@ class Slots(serializers.Serializer):
     )
 
 
-class ClosureShape(Shape):
+class ClosureSerializer(Shape):
     class Meta:
         model = Closure
         fields = ["id", "resource", "during", "reason", "closed_by", "closed_at", "reopened_at"]

@@ -18,25 +18,25 @@ from clinic.api.views import Browsable, answers, step
 from scheduling import bookings, closures, evaluations, referrals
 from scheduling.api.offers import offered, unseal
 from scheduling.api.shapes import (
-    AppointmentShape,
+    AppointmentSerializer,
     Closed,
-    ClosureShape,
+    ClosureSerializer,
     EpisodeOpened,
-    EpisodeShape,
+    EpisodeSerializer,
     EvaluationRecorded,
-    EvaluationShape,
+    EvaluationSerializer,
     JudgedBy,
     Moved,
-    MriStudyShape,
+    MriStudySerializer,
     Overridden,
     PeriodAsked,
-    ProtocolShape,
+    ProtocolSerializer,
     ReferralReceived,
-    ReferralShape,
-    ResourceShape,
+    ReferralSerializer,
+    ResourceSerializer,
     Search,
     Slots,
-    VerdictShape,
+    VerdictSerializer,
     VisitSearch,
     Wanted,
 )
@@ -80,22 +80,22 @@ class Referrals(Browsable):
     """Who was sent to the clinic, by whom and why (FHIR ServiceRequest)."""
 
     queryset = Referral.objects.order_by("received_on", "pk")
-    serializer_class = ReferralShape
+    serializer_class = ReferralSerializer
     bodies = {"create": ReferralReceived, "decline": Reason}
     filterset_class = ReferralFilter
 
-    @answers(ReferralShape, status=201)
+    @answers(ReferralSerializer, status=201)
     def create(self, request: Any) -> Response:
         """Receive a referral."""
         body = self.given()
         return self.show(referrals.receive(body.pop("patient"), **body, **self.signature()), status=201)
 
-    @step(ReferralShape)
+    @step(ReferralSerializer)
     def accept(self, request: Any, pk: str) -> Response:
         """Accept the referral: the patient is to be evaluated."""
         return self.show(referrals.accept(self.get_object(), **self.signature()))
 
-    @step(ReferralShape, body=True)
+    @step(ReferralSerializer, body=True)
     def decline(self, request: Any, pk: str) -> Response:
         """Decline the referral, with a reason."""
         return self.show(referrals.decline(self.get_object(), **self.given(), **self.signature()))
@@ -109,7 +109,7 @@ class MriStudies(Browsable):
     """MRI studies and what was read in them, disc by disc (FHIR ImagingStudy)."""
 
     queryset = MriStudy.objects.prefetch_related("discs").order_by("acquired_on", "pk")
-    serializer_class = MriStudyShape
+    serializer_class = MriStudySerializer
     filterset_class = MriStudyFilter
 
 
@@ -122,12 +122,12 @@ class Evaluations(Browsable):
     """History, examination and imaging as found on one day."""
 
     queryset = Evaluation.objects.prefetch_related("treatments").order_by("evaluated_on", "pk")
-    serializer_class = EvaluationShape
+    serializer_class = EvaluationSerializer
     bodies = {"create": EvaluationRecorded, "judge": JudgedBy}
     needs = {"judge": "scheduling.add_verdict"}
     filterset_class = EvaluationFilter
 
-    @answers(EvaluationShape, status=201)
+    @answers(EvaluationSerializer, status=201)
     def create(self, request: Any) -> Response:
         """Record what was found. What is left out counts as not known."""
         findings = self.given()
@@ -135,12 +135,12 @@ class Evaluations(Browsable):
         made = evaluations.record(referral, findings=findings, treatments=treatments, **self.signature())
         return self.show(made, status=201)
 
-    @extend_schema(responses={201: VerdictShape, 400: Invalid, 409: Refusal})
+    @extend_schema(responses={201: VerdictSerializer, 400: Invalid, 409: Refusal})
     @action(detail=True, methods=["post"])
     def judge(self, request: Any, pk: str) -> Response:
         """Hold the findings against a protocol's criteria: a draft verdict, one reason per criterion."""
         verdict = evaluations.judge(self.get_object(), **self.given(), **self.signature())
-        return Response(VerdictShape(verdict, context=self.get_serializer_context()).data, status=201)
+        return Response(VerdictSerializer(verdict, context=self.get_serializer_context()).data, status=201)
 
 
 class VerdictFilter(filters.FilterSet):
@@ -154,23 +154,23 @@ class Verdicts(Browsable):
     """What the criteria said, line by line, and what a clinician signed. A machine cannot sign."""
 
     queryset = Verdict.objects.select_related("protocol", "criteria").order_by("evaluation__evaluated_on", "pk")
-    serializer_class = VerdictShape
+    serializer_class = VerdictSerializer
     bodies = {"override": Overridden, "withdraw": Reason}
     needs = {"sign": SIGN, "override": SIGN, "withdraw": SIGN}
     people_only = ("sign", "override", "withdraw")
     filterset_class = VerdictFilter
 
-    @step(VerdictShape)
+    @step(VerdictSerializer)
     def sign(self, request: Any, pk: str) -> Response:
         """Sign what the criteria say."""
         return self.show(evaluations.sign(self.get_object(), **self.signature()))
 
-    @step(VerdictShape, body=True)
+    @step(VerdictSerializer, body=True)
     def override(self, request: Any, pk: str) -> Response:
         """Sign another outcome than the criteria's, with a reason."""
         return self.show(evaluations.override(self.get_object(), **self.given(), **self.signature()))
 
-    @step(VerdictShape, body=True)
+    @step(VerdictSerializer, body=True)
     def withdraw(self, request: Any, pk: str) -> Response:
         """Take a verdict back, with a reason."""
         return self.show(evaluations.withdraw(self.get_object(), **self.given(), **self.signature()))
@@ -186,11 +186,11 @@ class Episodes(Browsable):
     `follow-up-events?episode=`."""
 
     queryset = Episode.objects.select_related("protocol").order_by("opened_at", "pk")
-    serializer_class = EpisodeShape
+    serializer_class = EpisodeSerializer
     bodies = {"create": EpisodeOpened, "cancel": Reason}
     filterset_class = EpisodeFilter
 
-    @answers(EpisodeShape, status=201)
+    @answers(EpisodeSerializer, status=201)
     def create(self, request: Any) -> Response:
         """Open an episode from a signed, eligible verdict."""
         return self.show(bookings.open_episode(self.given()["verdict"], **self.signature()), status=201)
@@ -199,11 +199,11 @@ class Episodes(Browsable):
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def slots(self, request: Any, pk: str) -> Response:
         """Search for times at which every step of a visit fits, or say what is short."""
-        asked, episode = self.asked(VisitSearch), self.get_object()
+        episode, asked = self.get_object(), self.asked(VisitSearch)
         found = bookings.find(episode, at=now(), **asked)
         return Response(Slots(offered(found, episode=episode, visit=asked["visit"])).data)
 
-    @step(EpisodeShape, body=True)
+    @step(EpisodeSerializer, body=True)
     def cancel(self, request: Any, pk: str) -> Response:
         """Give the treatment up before the injection: its appointments are cancelled too."""
         return self.show(bookings.cancel_episode(self.get_object(), **self.given(), **self.signature()))
@@ -222,17 +222,17 @@ class Appointments(Browsable):
     """Visits, their steps in order, and what is taken for each (FHIR Appointment)."""
 
     queryset = Appointment.objects.select_related("episode").prefetch_related(STEPS).order_by("during", "pk")
-    serializer_class = AppointmentShape
+    serializer_class = AppointmentSerializer
     bodies = {"create": Wanted, "hold": Wanted, "move": Moved, "cancel": Reason, "no_show": Reason}
     needs = {"hold": "scheduling.add_appointment"}
     filterset_class = AppointmentFilter
 
-    @answers(AppointmentShape, status=201)
+    @answers(AppointmentSerializer, status=201)
     def create(self, request: Any) -> Response:
         """Book a time that was offered."""
         return self.show(bookings.book_at(**self.wanted(), **self.signature()), status=201)
 
-    @answers(AppointmentShape, status=201)
+    @answers(AppointmentSerializer, status=201)
     @action(detail=False, methods=["post"])
     def hold(self, request: Any) -> Response:
         """Keep a time that was offered for a few minutes, while the patient decides."""
@@ -242,12 +242,12 @@ class Appointments(Browsable):
         body = self.given()
         return body | {"option": unseal(body["option"], episode=body["episode"], visit=body["visit"])}
 
-    @step(AppointmentShape)
+    @step(AppointmentSerializer)
     def book(self, request: Any, pk: str) -> Response:
         """Book a time that is held."""
         return self.show(bookings.book(self.get_object(), **self.signature()))
 
-    @step(AppointmentShape)
+    @step(AppointmentSerializer)
     def confirm(self, request: Any, pk: str) -> Response:
         """The patient said they will come."""
         return self.show(bookings.confirm(self.get_object(), **self.signature()))
@@ -256,34 +256,34 @@ class Appointments(Browsable):
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def slots(self, request: Any, pk: str) -> Response:
         """Search for other times for this appointment; its own time counts as free."""
-        asked, appointment = self.asked(Search), self.get_object()
+        appointment, asked = self.get_object(), self.asked(Search)
         episode, visit = appointment.episode, appointment.visit
         found = bookings.find(episode, visit=visit, ignore=appointment, at=now(), **asked)
         return Response(Slots(offered(found, episode=episode, visit=visit)).data)
 
-    @step(AppointmentShape, body=True)
+    @step(AppointmentSerializer, body=True)
     def move(self, request: Any, pk: str) -> Response:
         """Move to another time that was offered. When it cannot, nothing changes."""
         appointment, body = self.get_object(), self.given()
         option = unseal(body["option"], episode=appointment.episode, visit=appointment.visit)
         return self.show(bookings.move(appointment, option=option, reason=body["reason"], **self.signature()))
 
-    @step(AppointmentShape, body=True)
+    @step(AppointmentSerializer, body=True)
     def cancel(self, request: Any, pk: str) -> Response:
         """Cancel, with a reason. Everything that was taken is free again."""
         return self.show(bookings.cancel(self.get_object(), **self.given(), **self.signature()))
 
-    @step(AppointmentShape)
+    @step(AppointmentSerializer)
     def arrive(self, request: Any, pk: str) -> Response:
         """The patient is here."""
         return self.show(bookings.arrive(self.get_object(), **self.signature()))
 
-    @step(AppointmentShape)
+    @step(AppointmentSerializer)
     def fulfil(self, request: Any, pk: str) -> Response:
         """The visit is over."""
         return self.show(bookings.fulfil(self.get_object(), **self.signature()))
 
-    @step(AppointmentShape, body=True, url_path="no-show")
+    @step(AppointmentSerializer, body=True, url_path="no-show")
     def no_show(self, request: Any, pk: str) -> Response:
         """The patient did not come."""
         return self.show(bookings.no_show(self.get_object(), **self.given(), **self.signature()))
@@ -304,19 +304,21 @@ class Resources(Browsable):
         .select_related("site")
         .order_by("site_id", "kind", "name", "pk")
     )
-    serializer_class = ResourceShape
+    serializer_class = ResourceSerializer
     needs = {"affected": "scheduling.view_appointment"}
     filterset_class = ResourceFilter
 
-    @extend_schema(parameters=[PeriodAsked], responses={200: AppointmentShape(many=True), 400: Invalid}, filters=False)
+    @extend_schema(
+        parameters=[PeriodAsked], responses={200: AppointmentSerializer(many=True), 400: Invalid}, filters=False
+    )
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def affected(self, request: Any, pk: str) -> Response:
         """The appointments that a closure in this time would affect: each needs a place in its plan."""
-        during = self.asked(PeriodAsked)
-        rows = closures.affected(self.get_object(), DateTimeTZRange(during["start"], during["end"]))
+        resource, asked = self.get_object(), self.asked(PeriodAsked)
+        rows = closures.affected(resource, DateTimeTZRange(asked["start"], asked["end"]))
         shown = seen_by(request, Appointment.objects.filter(pk__in=rows.values("pk")))
         shown = shown.select_related("episode").prefetch_related(STEPS).order_by("during", "pk")
-        return Response(AppointmentShape(shown, many=True, context=self.get_serializer_context()).data)
+        return Response(AppointmentSerializer(shown, many=True, context=self.get_serializer_context()).data)
 
 
 class ClosureFilter(filters.FilterSet):
@@ -327,11 +329,11 @@ class Closures(Browsable):
     """Time in which a resource cannot be used, and what became of who was booked then."""
 
     queryset = Closure.objects.order_by("closed_at", "pk")
-    serializer_class = ClosureShape
+    serializer_class = ClosureSerializer
     bodies = {"create": Closed}
     filterset_class = ClosureFilter
 
-    @answers(ClosureShape, status=201)
+    @answers(ClosureSerializer, status=201)
     def create(self, request: Any) -> Response:
         """Close a resource. Every appointment in that time must be moved or cancelled by the plan."""
         body = self.given()
@@ -343,7 +345,7 @@ class Closures(Browsable):
         """Where the plan moves an appointment; None cancels it."""
         return option and unseal(option, episode=appointment.episode, visit=appointment.visit)
 
-    @step(ClosureShape)
+    @step(ClosureSerializer)
     def reopen(self, request: Any, pk: str) -> Response:
         """Take the closure back."""
         return self.show(closures.reopen(self.get_object(), **self.signature()))
@@ -357,7 +359,7 @@ class Protocols(Browsable):
         .prefetch_related("steps__needs")
         .order_by("code", "version")
     )
-    serializer_class = ProtocolShape
+    serializer_class = ProtocolSerializer
 
 
 router = SimpleRouter()
