@@ -157,7 +157,9 @@ class AboutEvent(messages.Kind):
             return "The injection has no date any more."
         if clock.local_date(at, message.site.time_zone) < self.opens_on(event):
             return "Its window has moved to a later day; it is asked for then."
-        if at >= events.answerable_until(event):
+        if event.before_injection and event.episode.injected:
+            return "It was for before the injection, which has taken place."
+        if at >= events.window_end(event):
             return "Its window has closed."
         return ""
 
