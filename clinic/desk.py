@@ -1,6 +1,8 @@
-"""The coordinators' desk: Django's admin under our own name, in the order of the work and not of the tables, and its first
-page of work queues. Each queue is data, registered by the app that owns the rows: a question to the database, nothing
-stored; a row leaves it when the work is done. (Not in `clinic.admin`: importing that package registers pages on this site.)"""
+"""The coordinators' desk: Django's admin under our own name, in the order of the work and not of the tables, and its
+first page of work queues. Each queue is data, registered by the app that owns the rows: a question to the database,
+nothing stored; a row leaves it when the work is done.
+
+It does not live in `clinic.admin`, because importing that package registers pages on this very site."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,7 +99,9 @@ class PulposusAdminSite(admin.AdminSite):
             return apps
         sections: dict[str, list[Any]] = {title: [] for title in (*SECTIONS, "Logins")}
         for model in (model for app in apps for model in app["models"]):
-            sections[getattr(self.get_model_admin(model["model"]), "section", "Logins")].append(model)
+            page = self.get_model_admin(model["model"])
+            model["name"] = getattr(page, "called", "") or model["name"]
+            sections[getattr(page, "section", "Logins")].append(model)
         return [
             {"name": title, "app_label": f"section-{number}", "models": sorted(models, key=self._place)}
             for number, (title, models) in enumerate(sections.items())

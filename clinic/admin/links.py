@@ -33,11 +33,13 @@ def live(row) -> bool:
 @admin.register(Link)
 class LinkAdmin(StepAdmin):
     section, place = LETTERS, 20
+    called = "Secret links"
     question = "Which secret links are out?"
     empty = "None yet. A survey's link is made with its first e-mail; a calendar's on the page of its room or person."
     list_display = ("purpose", "opens", "made", "expires", "works")
     list_filter = ("purpose", ("site", VisibleRelatedFilter))
     list_select_related = ("site",)
+    shows_next = False
     ordering = ("-created_at", "pk")
     fieldsets = ((None, {"fields": ("purpose", "opens", "site", "made", "expires", "works")}),)
     readonly_fields = ("opens", "made", "expires", "works")
@@ -81,11 +83,13 @@ class LinkAdmin(StepAdmin):
 @admin.register(ApiToken)
 class ApiTokenAdmin(StepAdmin):
     section, place = LETTERS, 30
+    called = "API tokens"
     question = "Which systems may use the API?"
     empty = "None. A token is made on the server with: manage.py api_token."
     list_display = ("name", "site", "may_write", "made", "expires", "works")
     list_filter = (("site", VisibleRelatedFilter),)
     list_select_related = ("site",)
+    shows_next = False
     ordering = ("name", "pk")
     fieldsets = ((None, {"fields": ("name", "site", "may_write", "made", "expires", "works")}),)
     readonly_fields = ("made", "expires", "works")

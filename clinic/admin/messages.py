@@ -87,7 +87,8 @@ class MessageAdmin(StepAdmin):
             label="Send again",
             take=messages.resend,
             available=lambda message: message.status in (MessageStatus.UNKNOWN, MessageStatus.FAILED),
-            consequence="It goes out with the next delivery, if it is still wanted then. If the first copy arrived after "
+            consequence="It goes out with the next delivery, if it is still wanted then. If the first copy arrived "
+            "after "
             "all, the patient gets it twice, as copies of one message.",
             done=lambda message: f"{kind_of(message)} to {message.patient} goes out again in a moment.",
         ),
@@ -135,7 +136,7 @@ def unsettled(user, at):
 
 register(
     Queue(
-        title="messages nobody is sure of",
+        title="Messages nobody is sure of",
         rows=unsettled,
         line=lambda message, at: Line(
             str(message.patient),

@@ -30,6 +30,7 @@ TONES = {
     "sending": INFO, "acknowledged": INFO, "due": INFO, "in-progress": INFO,
     "held": ("held", "◌"), "draft": WARN, "cannot_decide": WARN, "quarantined": WARN, "thawed": WARN,
     "unknown": WARN, "lost": WARN, "missed": WARN,
+    "fail": STOP, "warn": WARN,
     "declined": STOP, "not_eligible": STOP, "noshow": STOP, "failed": STOP, "recalled": STOP, "raised": STOP,
     "not_met": STOP,
 }  # fmt: skip
@@ -61,7 +62,8 @@ def during(period: Any, zone: str | ZoneInfo) -> str | SafeString:
 
 
 def day(on: date | None) -> str | SafeString:
-    return date_format(on, "D j M Y") if on else NOTHING
+    """A day as people say it, in one piece: "Tue 12 May 2026"."""
+    return date_format(on, "D j M Y").replace(" ", "\N{NO-BREAK SPACE}") if on else NOTHING
 
 
 def yes_no(value: bool | None) -> str | SafeString:

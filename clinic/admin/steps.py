@@ -128,6 +128,7 @@ class StepAdmin(DeskAdmin):
     steps: tuple[StepAction, ...] = ()
     adding: StepAction | None = None
     editable = ()
+    shows_next = True  # the last column of the list: the step that usually comes next
 
     def all_steps(self) -> list[StepAction]:
         return [*self.steps, *_STEPS[self.model]]
@@ -152,7 +153,8 @@ class StepAdmin(DeskAdmin):
                 return show.NOTHING
             return format_html('<a class="next" href="{}">{}</a>', self.url_of(steps[0], row), steps[0].label)
 
-        return [*super().get_list_display(request), next_step]
+        columns = super().get_list_display(request)
+        return [*columns, next_step] if self.shows_next else list(columns)
 
     # The page of a row: what can happen now.
 
@@ -164,7 +166,7 @@ class StepAdmin(DeskAdmin):
                 "destructive": step.destructive,
                 "main": step.comes_next(row),
             }
-            for step in self.legal_steps(request, row)
+            for step in sorted(self.legal_steps(request, row), key=lambda step: step.destructive)
         ]
         return {**super().page_context(request, row), "steps": steps, "takes_steps": True}
 
@@ -228,6 +230,7 @@ class StepAdmin(DeskAdmin):
         return {
             **self.admin_site.each_context(request),
             "opts": self.opts,
+            "called": self.get_called(),
             "title": step.label,
             "subtitle": None,
             "row": row,
@@ -244,6 +247,9 @@ class StepAdmin(DeskAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.adding is not None and super().has_add_permission(request)
+
+    def add_label(self) -> str:
+        return self.adding.label if self.adding else super().add_label()
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):

@@ -52,7 +52,8 @@ class AlertAdmin(StepAdmin):
             take=alerts.close,
             form=DoneForm,
             available=can_become(ALERT_MOVES, AlertStatus.CLOSED),
-            consequence="Somebody has dealt with it. It cannot be opened again; a new worrying answer raises a new one.",
+            consequence="Somebody has dealt with it. It cannot be opened again; a new worrying answer raises a new "
+            "one.",
             done=lambda alert: f"Closed: {alert.get_kind_display().lower()} of {alert.event.episode.patient}.",
             main=lambda alert: alert.status == AlertStatus.ACKNOWLEDGED,
         ),

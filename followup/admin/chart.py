@@ -118,7 +118,7 @@ def levels(measure: str, baseline: object, scale: Scale) -> list[dict[str, str]]
 
 def week_marks(scale: Scale) -> list[int]:
     every = next(step for step in (4, 13, 26, 52) if (scale.last - scale.first) / step <= 9 or step == 52)
-    return [week for week in range(0, int(scale.last) + 1, every)]
+    return list(range(0, int(scale.last) + 1, every))
 
 
 def described(measure: str, points: Sequence[TimePoint], scores: Sequence[object]) -> str:
@@ -170,7 +170,7 @@ def less(change: Fraction | None, unit: str) -> object:
     """A change in words: positive is better in the scores, so it is said as down or up."""
     if change is None:
         return show.NOTHING
-    return f"{'down' if change >= 0 else 'up'} {abs(float(change)):.0f} {unit}"
+    return f"{'down' if change >= 0 else 'up'} {abs(float(change)):.0f} {unit}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def reached(answer: bool | None, *, bad: bool = False) -> object:

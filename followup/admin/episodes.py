@@ -1,10 +1,11 @@
-"""The page of one treatment: its eight steps as a vertical time line, what is due and when, what was said to the patient,
-and what changed. Everything a coordinator does about it starts here."""
+"""The page of one treatment: its eight steps as a vertical time line, what is due and when, what was said to the
+patient, and what changed. Everything a coordinator does about it starts here."""
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import Exists, OuterRef
 from django.template.loader import render_to_string
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
 
 from clinic.admin import show
@@ -58,6 +59,7 @@ def wants_procedure(episode) -> bool:
 @admin.register(Episode)
 class EpisodeAdmin(StepAdmin):
     section, place = PEOPLE, 60
+    called = "Treatments"
     question = "Who is being treated, and where do they stand?"
     empty = 'None yet. A treatment begins on the page of a signed verdict: "Plan the treatment".'
     list_display = ("patient_name", "treatment", "levels", "status_shown", "anchor", "opened")
@@ -73,9 +75,9 @@ class EpisodeAdmin(StepAdmin):
     )
     readonly_fields = ("patient_link", "treatment_link", "levels", "anchor", "verdict_link", "regulatory")
     panels = (
-        Panel("The path", lambda episode, request: path_of(episode), first=True),
-        Panel("Did it help?", lambda episode, request: outcome_of(episode), first=True),
-        Panel("What is due, and when", lambda episode, request: events_of(episode), first=True),
+        Panel("The path", lambda episode, request: path_of(episode, request), first=True),
+        Panel("Did it help?", lambda episode, request: outcome_of(episode)),
+        Panel("What is due, and when", lambda episode, request: events_of(episode)),
         Panel("Appointments", lambda episode, request: appointments_of(episode)),
         Panel("What the patient may do", lambda episode, request: stages_of(episode)),
         Panel("What we said to this patient", lambda episode, request: messages_panel(episode.patient)),
@@ -102,7 +104,8 @@ class EpisodeAdmin(StepAdmin):
             label="Complete",
             take=outcomes.complete,
             available=can_become(EPISODE_MOVES, S.COMPLETED),
-            consequence="The follow-up ends here. It cannot be undone. What is still open must be done or waived first.",
+            consequence="The follow-up ends here. It cannot be undone. What is still open must be done or waived "
+            "first.",
             done=lambda episode: f"The follow-up of {episode.patient} is complete.",
         ),
         StepAction(
@@ -111,7 +114,8 @@ class EpisodeAdmin(StepAdmin):
             take=outcomes.lose,
             form=ReasonForm,
             available=can_become(EPISODE_MOVES, S.LOST),
-            consequence="Nobody asks this patient any more and no more messages are sent about this treatment. The patient "
+            consequence="Nobody asks this patient any more and no more messages are sent about this treatment. The "
+            "patient "
             "stays in every count, as lost.",
             done=lambda episode: f"{episode.patient} is lost to follow-up.",
             destructive=True,
@@ -122,7 +126,8 @@ class EpisodeAdmin(StepAdmin):
             take=bookings.cancel_episode,
             form=ReasonForm,
             available=can_become(EPISODE_MOVES, S.CANCELLED),
-            consequence="Every visit still ahead is cancelled, its rooms and people are free at once, and the patient is told. "
+            consequence="Every visit still ahead is cancelled, its rooms and people are free at once, and the "
+            "patient is told. "
             "Nothing more is due. It cannot be undone; a new treatment needs a new verdict.",
             done=lambda episode: f"The treatment of {episode.patient} is cancelled, with every visit ahead.",
             destructive=True,
@@ -182,8 +187,46 @@ class EpisodeAdmin(StepAdmin):
         return f"{product.get_regulatory_basis_display()}. {product.regulatory_note}".strip()
 
 
-def path_of(episode):
-    return render_to_string("admin/desk/path.html", {"steps": journey.story(episode, at=timezone.now())})
+SIGNS = {journey.State.DONE: "✓", journey.State.ENDED: "✕"}
+
+
+def path_of(episode, request):
+    """The eight steps, one below the other: what is done, what is next with its actions, what comes later and when."""
+    desk = admin.site.get_model_admin(Episode)
+    actions = [
+        {"label": step.label, "url": desk.url_of(step, episode)}
+        for step in desk.legal_steps(request, episode)
+        if step.comes_next(episode)
+    ]
+    steps = [
+        {
+            "number": step.number,
+            "name": step.name,
+            "state": step.state.value,
+            "sign": SIGNS.get(step.state, step.number),
+            "summary": step.summary,
+            "dates": span(step),
+            "links": [link for target in step.targets if (link := link_to(target))],
+            "actions": actions if step.state is journey.State.NEXT else [],
+        }
+        for step in journey.story(episode, at=timezone.now())
+    ]
+    return render_to_string("admin/desk/path.html", {"steps": steps})
+
+
+def span(step):
+    if step.on and step.until and step.until != step.on:
+        return f"{show.day(step.on)} - {show.day(step.until)}"
+    return show.day(step.on or step.until) if step.on or step.until else ""
+
+
+def link_to(target):
+    """The page of what a step left behind, if the desk has one for it."""
+    model = apps.get_model(target.app, target.model)
+    if not admin.site.is_registered(model):
+        return None
+    url = reverse(f"admin:{target.app}_{target.model}_change", args=[target.pk])
+    return {"url": url, "words": target.words}
 
 
 def events_of(episode):

@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.utils import timezone
 
 from clinic.admin import show
-from clinic.admin.pages import Panel, VisibleRelatedFilter
+from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import AFTERWARDS
 from followup import calls, events, imaging, surveys
@@ -75,19 +75,23 @@ class CallForm(StepForm):
     note = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
 
 
-class DueFilter(admin.SimpleListFilter):
+class DueFilter(FirstIsDefault):
     title = "work"
     parameter_name = "work"
 
     def lookups(self, request, model_admin):
         return (
+            ("open", "Everything open"),
             ("call", "To call about"),
             ("mri", "MRI to book"),
             ("rebook", "MRI to book again"),
+            ("all", "All, with what is closed"),
         )
 
     def queryset(self, request, queryset):
         at = timezone.now()
+        if self.value() == "open":
+            return queryset.filter(status=EventStatus.OPEN)
         chosen = {"call": calls.queue, "mri": imaging.unbooked, "rebook": imaging.needs_rebooking}.get(self.value())
         return queryset.filter(pk__in=chosen(at=at).values("pk")) if chosen else queryset
 
@@ -111,6 +115,7 @@ def booked(event) -> bool:
 @admin.register(FollowUpEvent)
 class FollowUpEventAdmin(StepAdmin):
     section, place = AFTERWARDS, 20
+    called = "What is due"
     question = "What is due for whom?"
     empty = "Nothing yet. The plan of a patient appears here once the procedure is booked."
     list_display = ("patient_name", "name", "due", "window", "status_shown", "phone")
@@ -135,7 +140,8 @@ class FollowUpEventAdmin(StepAdmin):
             take=surveys.record,
             form=AnswersForm,
             available=may_be_asked,
-            consequence="Read the questions out word for word and enter what the patient says. What stays empty counts as "
+            consequence="Read the questions out word for word and enter what the patient says. What stays empty "
+            "counts as "
             "skipped. Recorded answers are never edited.",
             done=lambda event: f"The answers of {event.episode.patient} for {event.name} are recorded.",
             main=is_open,
@@ -147,7 +153,8 @@ class FollowUpEventAdmin(StepAdmin):
             form=CallForm,
             available=may_be_asked,
             permission="followup.add_callattempt",
-            consequence=f"After {calls.ATTEMPTS} calls without an answer the patient is left in peace until the next time "
+            consequence=f"After {calls.ATTEMPTS} calls without an answer the patient is left in peace until the next "
+            f"time "
             "point.",
             done=lambda call: (
                 f"The call to {call.event.episode.patient} is logged: {call.get_outcome_display().lower()}."

@@ -180,7 +180,8 @@ def window_of(quest: Quest, at) -> str:
         return ""
     return (
         f"{event.name}: due {show.day(event.due_on)}. Best between {show.day(event.optimal_opens_on)} and "
-        f"{show.day(event.optimal_closes_on)}; it counts from {show.day(event.opens_on)} to {show.day(event.closes_on)}."
+        f"{show.day(event.optimal_closes_on)}; it counts from {show.day(event.opens_on)} to "
+        f"{show.day(event.closes_on)}."
     )
 
 

@@ -39,7 +39,7 @@ def phone(event) -> str:
 
 register(
     Queue(
-        title="worrying answers",
+        title="Worrying answers",
         rows=open_alerts,
         line=lambda alert, at: Line(
             str(alert.event.episode.patient),
@@ -54,7 +54,7 @@ register(
         urgent=True,
     ),
     Queue(
-        title="treatments to book",
+        title="Treatments to book",
         rows=to_book,
         line=lambda episode, at: Line(
             str(episode.patient),
@@ -68,7 +68,7 @@ register(
         place=60,
     ),
     Queue(
-        title="patients to call about a survey",
+        title="Patients to call about a survey",
         rows=mine(calls.queue),
         line=lambda event, at: Line(
             str(event.episode.patient),

@@ -1,6 +1,9 @@
 """Step 6 at the desk, on the page of the procedure day: the discharge score, and going home."""
 
+from datetime import timedelta
+
 from django import forms
+from django.utils.timezone import now
 
 from clinic.admin import show
 from clinic.admin.pages import Panel, add_panels
@@ -33,7 +36,8 @@ class DischargeForm(StepForm):
         required=False,
         max_length=4000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=f"Needed if the latest score is below {recovery.FIT_TO_GO_HOME}: why may the patient go all the same?",
+        help_text=f"Needed if the latest score is below {recovery.FIT_TO_GO_HOME}: why may the patient go all the "
+        f"same?",
     )
 
 
@@ -77,7 +81,8 @@ add_steps(
         form=ScoreForm,
         available=injected,
         permission="followup.add_recoveryscore",
-        consequence=f"Score as often as needed. {recovery.FIT_TO_GO_HOME} of 10 or more is fit to go home (Chung 1995).",
+        consequence=f"Score as often as needed. {recovery.FIT_TO_GO_HOME} of 10 or more is fit to go home (Chung "
+        f"1995).",
         done=lambda row: (
             f"The score is {row}. "
             + (
@@ -87,7 +92,7 @@ add_steps(
             )
         ),
         then=lambda row: row.injection.appointment,
-        main=True,
+        main=lambda appointment: now() < appointment.during.upper + timedelta(hours=12),
     ),
     StepAction(
         name="discharge",
@@ -96,7 +101,8 @@ add_steps(
         form=DischargeForm,
         available=injected,
         permission="followup.add_discharge",
-        consequence="The day ends here. Symptom checks, surveys and MRI follow by themselves; the treatment's page shows when.",
+        consequence="The day ends here. Symptom checks, surveys and MRI follow by themselves; the treatment's page "
+        "shows when.",
         done=lambda row: f"{row.injection.episode.patient} is on the way home. The follow-up runs from now on.",
         then=lambda row: row.injection.episode,
     ),

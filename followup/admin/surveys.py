@@ -33,6 +33,7 @@ def questions_of(instrument):
 @admin.register(Response)
 class ResponseAdmin(DeskAdmin):
     section, place = AFTERWARDS, 30
+    called = "Answers"
     question = "What did patients answer?"
     empty = "Nothing yet. An answer appears here when a patient begins a survey, or staff records one by phone."
     list_display = ("patient_name", "survey", "time_point", "mode", "answered_on", "shown_score", "status_shown")
@@ -79,6 +80,7 @@ class ResponseAdmin(DeskAdmin):
 @admin.register(Instrument)
 class InstrumentAdmin(DeskAdmin):
     section, place = HOUSE, 50
+    called = "Survey wordings"
     question = "In which words do we ask?"
     empty = "None yet. They are loaded with: manage.py load_reference."
     list_display = ("title", "code", "version", "language", "scoring", "standing")

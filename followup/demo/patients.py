@@ -85,7 +85,7 @@ class Crowd:
             family_name=family_name,
             sex=sex,
             birth_date=date(1958 + 2 * (number % 18), 1 + number % 12, 3 + number),
-            email=f"{given_name.lower()}.{1001 + number}@example.org",
+            email=f"patient.{1001 + number}@example.org",
             phone=f"+1312555{1001 + number}",
             **given,
         )
@@ -214,4 +214,4 @@ def follow(crowd: Crowd, appointment: Appointment, *, until: int, end: int = 30,
             calls.log(event, outcome=CallOutcome.ANSWERED, note="", by=BY, at=at)
             walk.follow_up(event, vas=vas, at=at, mode="phone")
         else:
-            walk.follow_up(event, vas=vas, at=at, worried=worried and event.code.endswith("3"))
+            walk.follow_up(event, vas=vas, at=at, worried=worried and event.code == "day-1")

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 
 from clinic import clock
 from clinic.admin import show
-from clinic.admin.pages import Panel, VisibleRelatedFilter
+from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import DAYS
 from scheduling import bookings, preparation
@@ -30,19 +30,20 @@ class HarvestForm(StepForm):
     volume_ml = forms.DecimalField(label="Volume (mL)", min_value=0, max_digits=6, decimal_places=1)
 
 
-class WhenFilter(admin.SimpleListFilter):
+class WhenFilter(FirstIsDefault):
     title = "when"
     parameter_name = "when"
 
     def lookups(self, request, model_admin):
-        return (("ahead", "From today on"), ("week", "The next 7 days"), ("past", "Past"))
+        return (("ahead", "From today on"), ("week", "The next 7 days"), ("past", "Past"), ("all", "All"))
 
     def queryset(self, request, queryset):
         at = now()
+        today = at - timedelta(hours=12)  # the whole of today, wherever the clinic is
         return {
-            "ahead": queryset.filter(during__endswith__gte=at),
-            "week": queryset.filter(during__endswith__gte=at, during__startswith__lt=at + timedelta(days=7)),
-            "past": queryset.filter(during__endswith__lt=at),
+            "ahead": queryset.filter(during__endswith__gte=today),
+            "week": queryset.filter(during__endswith__gte=today, during__startswith__lt=at + timedelta(days=7)),
+            "past": queryset.filter(during__endswith__lt=at).order_by("-during"),
         }.get(self.value(), queryset)
 
 
@@ -71,11 +72,11 @@ class AppointmentAdmin(StepAdmin):
     list_select_related = ("episode__patient", "episode__protocol__product", "site")
     search_fields = ("episode__patient__family_name", "episode__patient__given_name", "episode__patient__mrn")
     ordering = ("during", "pk")
-    fieldsets = ((None, {"fields": ("patient_link", "visit", "when", "held", "treatment_link")}),)
+    fieldsets = ((None, {"fields": ("patient_link", "treatment_link", "visit", "when")}),)
     readonly_fields = ("patient_link", "when", "held", "treatment_link")
     panels = (
-        Panel("Who and what, step by step", lambda appointment, request: steps_of(appointment), first=True),
-        Panel("Cells for this day", lambda appointment, request: cells_of(appointment), first=True),
+        Panel("Who and what, step by step", lambda appointment, request: steps_of(appointment)),
+        Panel("Cells for this day", lambda appointment, request: cells_of(appointment)),
     )
     steps = (
         StepAction(
@@ -112,7 +113,8 @@ class AppointmentAdmin(StepAdmin):
             form=HarvestForm,
             available=lambda appointment: appointment.status == S.ARRIVED and holds_harvest(appointment),
             permission="scheduling.add_harvest",
-            consequence="What was taken from the patient. The kit id ties the cells to this patient until they are injected.",
+            consequence="What was taken from the patient. The kit id ties the cells to this patient until they are "
+            "injected.",
             done=lambda harvest: f"Kit {harvest.kit} is recorded. Next: say when it is processed and ready.",
             then=lambda harvest: harvest,
         ),
@@ -131,7 +133,8 @@ class AppointmentAdmin(StepAdmin):
             take=bookings.no_show,
             form=ReasonForm,
             available=can_become(APPOINTMENT_MOVES, S.NOSHOW),
-            consequence="The rooms and people are free again. Follow-up dates that hang on this day are dropped until a "
+            consequence="The rooms and people are free again. Follow-up dates that hang on this day are dropped "
+            "until a "
             "new day is booked. It cannot be undone.",
             done=lambda appointment: f"Recorded: {appointment.episode.patient} did not come. Next: find a new time.",
             destructive=True,
@@ -155,6 +158,11 @@ class AppointmentAdmin(StepAdmin):
 
     def get_queryset(self, request):
         return super().get_queryset(request).select_related("episode__patient", "episode__protocol__product", "site")
+
+    def get_fieldsets(self, request, appointment=None):
+        if appointment is None or appointment.status != S.HELD:
+            return self.fieldsets
+        return ((None, {"fields": (*self.fieldsets[0][1]["fields"], "held")}),)
 
     def page_title(self, appointment):
         return f"{appointment.get_visit_display()} of {appointment.episode.patient}"

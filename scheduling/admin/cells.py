@@ -149,7 +149,8 @@ class LotAdmin(StepAdmin):
             take=preparation.recall_lot,
             form=ReasonForm,
             available=can_become(LOT_MOVES, LotStatus.RECALLED),
-            consequence="No unit of this lot may be given to anybody. Booked procedures that had one are flagged and need "
+            consequence="No unit of this lot may be given to anybody. Booked procedures that had one are flagged and "
+            "need "
             "another unit. It cannot be undone.",
             done=lambda lot: f"{lot} is recalled. Next: look at the booked procedures that need another unit.",
             destructive=True,
@@ -210,7 +211,8 @@ class UnitAdmin(StepAdmin):
             take=thaw,
             form=MatchForm,
             available=can_become(UNIT_MOVES, UnitStatus.THAWED),
-            consequence="The clock of this unit starts now: it must be injected within the limit of its product. A thawed "
+            consequence="The clock of this unit starts now: it must be injected within the limit of its product. A "
+            "thawed "
             "unit cannot go back into store.",
             done=lambda unit: f"Unit {unit.identifier} is being thawed. Next: inject it in time.",
             main=True,

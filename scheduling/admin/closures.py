@@ -1,4 +1,4 @@
-"""A room, a device or a person is not there for a time: who is affected, where each of them can go, all in one commit."""
+"""A room, a device or a person is not there for a time: who is affected, where each can go, all in one commit."""
 
 from dataclasses import dataclass, field
 
@@ -73,6 +73,7 @@ class ClosureAdmin(StepAdmin):
     list_select_related = ("resource__site",)
     search_fields = ("resource__name", "reason")
     ordering = ("-during", "pk")
+    shows_next = False
     fieldsets = ((None, {"fields": ("resource", "when", "reason", "closed_by", "closed", "reopened")}),)
     readonly_fields = ("when", "closed", "reopened")
     adding = StepAction(name="add", label="Close for a time", take=closures.close, form=CloseForm)

@@ -3,13 +3,12 @@
 from django import forms
 from django.contrib import admin
 from django.db.models import Exists, OuterRef
-from django.urls import reverse
 
 from clinic.admin import show
 from clinic.admin.pages import DeskAdmin, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import HOUSE, PEOPLE
-from scheduling import bookings, evaluations
+from scheduling import bookings, criteria, evaluations
 from scheduling.admin import findings
 from scheduling.admin.imaging import discs_of
 from scheduling.models import CriteriaSet, Episode, Evaluation, Protocol, Verdict
@@ -17,7 +16,14 @@ from scheduling.models.evaluation import Outcome
 from scheduling.states import VERDICT_MOVES, VerdictStatus
 
 SIGN = "scheduling.sign_verdict"
-RESULTS = {"met": "met", "not_met": "not met", "cannot_decide": "cannot decide"}
+RESULTS = {
+    "fail": "not met",
+    "cannot_decide": "cannot decide",
+    "warn": "not met, warns",
+    "later": "on the day",
+    "pass": "met",
+}
+URGENCY = list(RESULTS)
 
 
 class JudgeForm(StepForm):
@@ -103,7 +109,7 @@ class EvaluationAdmin(StepAdmin):
 
 
 def _answer(name):
-    @admin.display(description=str(Evaluation._meta.get_field(name).verbose_name).capitalize())
+    @admin.display(description=findings.label_of(name))
     def answer(self, evaluation):
         return show.yes_no(getattr(evaluation, name))
 
@@ -140,23 +146,20 @@ def verdicts_of(evaluation):
 
 
 def reasons_of(verdict):
-    """One line per criterion: the value found, the threshold, the result and where the threshold comes from."""
+    """One line per criterion: the value found, the threshold, the result and where the threshold comes from. What
+    stands in the way comes first."""
     rows = (
         (
-            reason.get("line") or reason.get("id", ""),
-            show.known(reason.get("value")),
-            reason.get("threshold", ""),
-            show.badge(reason.get("outcome", ""), RESULTS.get(reason.get("outcome", ""), reason.get("outcome", ""))),
-            "blocks" if reason.get("severity") == "hard" else "warns",
-            reason.get("basis", ""),
+            reason["title"],
+            reason["value"],
+            reason["threshold"],
+            show.badge(reason["outcome"], RESULTS.get(reason["outcome"], reason["outcome"])),
+            "blocks" if reason["severity"] == "hard" else "warns",
+            reason["basis"],
         )
-        for reason in verdict.reasons
+        for reason in sorted(verdict.reasons, key=lambda reason: URGENCY.index(reason["outcome"]))
     )
     return show.table(("Criterion", "Found", "Threshold", "Result", "If not met", "Source"), rows, empty="No criteria.")
-
-
-def has_episode(verdict):
-    return Episode.objects.filter(verdict=verdict).exists() if not hasattr(verdict, "planned") else verdict.planned
 
 
 @admin.register(Verdict)
@@ -288,6 +291,7 @@ for _name in findings.AGAINST:
 @admin.register(CriteriaSet)
 class CriteriaSetAdmin(DeskAdmin):
     section, place = HOUSE, 60
+    called = "Criteria"
     question = "By which criteria do we judge?"
     empty = "None yet. They are loaded with: manage.py load_reference."
     list_display = ("version", "title", "valid_days", "loaded_at")
@@ -299,19 +303,17 @@ class CriteriaSetAdmin(DeskAdmin):
         return False
 
 
-def rules_of(criteria):
-    rules = criteria.rules.get("rules", []) if isinstance(criteria.rules, dict) else criteria.rules
+def rules_of(row):
+    document = {name: getattr(row, name) for name in ("version", "title", "valid_days", "rules")}
+    rules = criteria.RuleSet.from_json(document).rules
     rows = (
         (
-            rule.get("line") or rule.get("id", ""),
-            rule.get("expr") or rule.get("threshold", ""),
-            "blocks" if rule.get("severity") == "hard" else "warns",
-            rule.get("basis", ""),
+            rule.title,
+            rule.test.sentence({}),
+            "blocks" if rule.severity == "hard" else "warns",
+            "on the day" if rule.when == "day_of_procedure" else "for the verdict",
+            rule.basis if rule.enabled else f"Switched off. {rule.basis}",
         )
         for rule in rules
     )
-    return show.table(("Criterion", "Rule", "If not met", "Source"), rows, empty="No criteria.")
-
-
-def verdicts_page():
-    return reverse("admin:scheduling_verdict_changelist")
+    return show.table(("Criterion", "Rule", "If not met", "Judged", "Source"), rows, empty="No criteria.")

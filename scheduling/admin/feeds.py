@@ -23,8 +23,10 @@ def address(link, request):
         return show.facts([("Address", "Revoked. Make a new address to use it again.")])
     url = feeds.address_of(link)
     return format_html(
-        '<p><code class="address">{}</code></p><p class="quiet">Whoever has this address sees the calendar without a login. '
-        "Add it in a calendar program as a subscription; Google looks for news every 8 to 24 hours, Apple about every hour. "
+        '<p><code class="address">{}</code></p><p class="quiet">Whoever has this address sees the calendar without a '
+        "login. "
+        "Add it in a calendar program as a subscription; Google looks for news every 8 to 24 hours, Apple about "
+        "every hour. "
         "It names no patient and no treatment.</p>",
         url,
     )

@@ -8,7 +8,7 @@ from clinic.admin.pages import DateInput
 from clinic.admin.steps import StepForm
 from scheduling.models import Evaluation
 from scheduling.models.evaluation import Treatment
-from scheduling.models.mri import LUMBAR, Level
+from scheduling.models.mri import LUMBAR
 
 PAIN = ("pain_since", "back_pain_vas_mm", "leg_pain_vas_mm", "odi_pct")
 TRIED = ("treatments_reviewed", "opioid_mme_per_day")
@@ -43,6 +43,12 @@ def said(answer):
     return {"yes": True, "no": False}[answer]
 
 
+def label_of(name):
+    """The name of a finding as people write it."""
+    words = str(Evaluation._meta.get_field(name).verbose_name)
+    return (words[:1].upper() + words[1:]).replace("Mri", "MRI")
+
+
 class TreatmentForm(forms.Form):
     kind = forms.ChoiceField(label="What", choices=[("", "-"), *Treatment.choices])
     started_on = forms.DateField(label="From", widget=DateInput)
@@ -60,15 +66,20 @@ class FindingsForm(StepForm):
         for name in ("evaluated_on", "pain_since"):
             self.fields[name].widget = DateInput()
         for name in AGAINST:
-            label = str(Evaluation._meta.get_field(name).verbose_name).capitalize()
             self.fields[name] = forms.TypedChoiceField(
-                label=label, choices=ANSWERS, coerce=said, empty_value=None, required=False, widget=forms.RadioSelect
+                label=label_of(name),
+                choices=ANSWERS,
+                coerce=said,
+                empty_value=None,
+                required=False,
+                widget=forms.RadioSelect,
             )
+        self.fields["mri"].label = "MRI study"
         self.fields["evaluated_on"].initial = timezone.localdate()
         self.fields["notes"].widget.attrs["rows"] = 3
         self.fields["target_levels"] = forms.MultipleChoiceField(
             label="Disc levels to treat",
-            choices=[(level.value, level.label) for level in Level if level in LUMBAR],
+            choices=[(level.value, level.value) for level in LUMBAR],
             widget=forms.CheckboxSelectMultiple,
             required=False,
         )

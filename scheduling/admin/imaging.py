@@ -20,7 +20,7 @@ ANSWERS = (("", "?"), ("yes", "yes"), ("no", "no"))
 class DiscForm(forms.Form):
     """One disc as a reader saw it. A row without a grade is a disc that was not read."""
 
-    level = forms.ChoiceField(label="Disc", choices=Level.choices)
+    level = forms.ChoiceField(label="Disc", choices=[(level.value, level.value) for level in Level])
     grade = forms.IntegerField(label="Grade", min_value=1, max_value=8, required=False)
     modic = forms.TypedChoiceField(
         label="Modic",

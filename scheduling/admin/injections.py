@@ -18,7 +18,7 @@ from scheduling.states import AppointmentStatus
 
 
 class LevelForm(forms.Form):
-    level = forms.ChoiceField(label="Disc", choices=Level.choices)
+    level = forms.ChoiceField(label="Disc", choices=[(level.value, level.value) for level in Level])
     volume_ml = forms.DecimalField(
         label="Volume (mL)",
         min_value=0,
@@ -72,7 +72,7 @@ class InjectionForm(MatchForm):
         self.fields["injected_by"].choices = [("", "-"), *((name, name) for name in people_of(self.row))]
         if self.row.episode.protocol.product.source == CellSource.ALLOGENEIC:
             del self.fields["kit"]
-        if not self.row.episode.verdict.evaluation.childbearing_potential:
+        if self.row.episode.verdict.evaluation.childbearing_potential is False:
             del self.fields["pregnancy_test_result"], self.fields["hours_since_test"]
         self.sections = tuple(
             (title, names) for title, names in self.sections if any(name in self.fields for name in names)
@@ -120,6 +120,7 @@ class InjectionAdmin(StepAdmin):
     list_display = ("patient_name", "ended", "levels_shown", "injected_by", "product")
     list_filter = (("appointment__site", VisibleRelatedFilter),)
     list_select_related = ("episode__patient", "episode__protocol__product", "appointment__site")
+    shows_next = False
     search_fields = ("episode__patient__family_name", "episode__patient__given_name", "episode__patient__mrn", "kit")
     ordering = ("-ended_at", "pk")
     fieldsets = (

@@ -1,4 +1,4 @@
-"""Protocols at the desk: which visits, which steps, how long, what they need. Data: one in use is not edited any more."""
+"""Protocols at the desk: which visits, which steps, how long, what they need. One in use is not edited any more."""
 
 from django.contrib import admin
 
@@ -46,6 +46,7 @@ class NeedInline(UnusedOnly, admin.TabularInline):
 @admin.register(Protocol)
 class ProtocolAdmin(DeskAdmin):
     section, place = HOUSE, 40
+    called = "Protocols"
     question = "Which treatments do we offer?"
     empty = "None yet. They are loaded with: manage.py load_reference."
     list_display = ("name", "version", "product", "max_levels", "active")

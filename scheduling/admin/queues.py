@@ -47,7 +47,7 @@ def when(appointment) -> str:
 
 register(
     Queue(
-        title="referrals to answer",
+        title="Referrals to answer",
         rows=referrals_to_answer,
         line=lambda referral, at: Line(
             str(referral.patient),
@@ -61,7 +61,7 @@ register(
         place=20,
     ),
     Queue(
-        title="patients to evaluate",
+        title="Patients to evaluate",
         rows=to_evaluate,
         line=lambda referral, at: Line(
             str(referral.patient), f"accepted; from {referral.source}", show.page_of(referral), "Record the evaluation"
@@ -72,7 +72,7 @@ register(
         place=30,
     ),
     Queue(
-        title="evaluations to judge",
+        title="Evaluations to judge",
         rows=to_judge,
         line=lambda evaluation, at: Line(
             str(evaluation.referral.patient),
@@ -86,7 +86,7 @@ register(
         place=40,
     ),
     Queue(
-        title="verdicts to sign",
+        title="Verdicts to sign",
         rows=to_sign,
         line=lambda verdict, at: Line(
             str(verdict.evaluation.referral.patient),
@@ -100,11 +100,12 @@ register(
         place=50,
     ),
     Queue(
-        title="held times about to lapse",
+        title="Held times about to lapse",
         rows=appointments.held,
         line=lambda held, at: Line(
             str(held.episode.patient),
-            f"{held.get_visit_display()}, {when(held)}; held for {max(0, (held.held_until - at).seconds // 60)} more minutes",
+            f"{held.get_visit_display()}, {when(held)}; held for {max(0, (held.held_until - at).seconds // 60)} more "
+            f"minutes",
             show.step_page(held, "book"),
             "Book it",
         ),
@@ -114,7 +115,7 @@ register(
         place=65,
     ),
     Queue(
-        title="unconfirmed in the next 7 days",
+        title="Unconfirmed in the next 7 days",
         rows=appointments.unconfirmed,
         line=lambda booked, at: Line(
             str(booked.episode.patient),

@@ -31,6 +31,7 @@ class HoursInline(Scoped, admin.TabularInline):
 @admin.register(Resource)
 class ResourceAdmin(StepAdmin):
     section, place = DAYS, 30
+    called = "Rooms, devices, people"
     question = "Which rooms, devices and people can be booked?"
     empty = "None yet. Add a row for each room, device and person: each can be in one place at a time."
     list_display = ("name", "kind", "can", "practitioner", "active", "site")
@@ -43,6 +44,7 @@ class ResourceAdmin(StepAdmin):
         ("What can it do?", {"fields": ("capabilities",)}),
     )
     editable = ("name", "capabilities", "active")
+    shows_next = False
     inlines = (HoursInline,)
     panels = (
         Panel("Booked from now on", lambda resource, request: ahead_of(resource)),
@@ -88,6 +90,7 @@ class OpeningHoursAdmin(StepAdmin):
     editable = ("weekday", "opens", "closes")
     autocomplete_fields = ("resource",)
     deletable = True
+    shows_next = False
 
     def has_add_permission(self, request):
         return admin.ModelAdmin.has_add_permission(self, request)

@@ -12,10 +12,10 @@ from icalendar import Calendar
 
 from clinic import links
 from clinic.models import Practitioner, Site
+from followup.demo import walk
 from scheduling import bookings, closures, feeds
 from scheduling.models import AppointmentStep, Resource
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
-from tests import walk
 
 DAY = timedelta(days=1)
 TELLING = (
@@ -371,9 +371,10 @@ def test_three_bookings_take_no_more_queries_than_one(site, at, django_assert_nu
             feeds.calendar(link, at=at)
 
 
-@pytest.mark.parametrize("wrong", ["x", "a" * 43, "%00", "é", "a" * 3000])
-def test_a_wrong_address_opens_nothing(client, site, wrong):
-    assert client.get(f"/feeds/{wrong}.ics").status_code == 404
+def test_a_wrong_address_opens_nothing(client, address):
+    wrong = ["x", "a" * 43, "%00", "é", "a" * 3000, address[7:-5]]
+
+    assert [client.get(f"/feeds/{token}.ics").status_code for token in wrong] == [404] * len(wrong)
 
 
 def test_a_revoked_address_stops_at_once_and_a_new_one_takes_its_place(client, address, patient, at):
