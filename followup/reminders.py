@@ -149,10 +149,8 @@ WHY_NO_CARE = {
 class AboutEvent(messages.Kind):
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         event = _event(message)
-        if event.status != EventStatus.OPEN:
-            return WHY_CLOSED[event.status]
-        if event.episode.status in WHY_NO_CARE:
-            return WHY_NO_CARE[event.episode.status]
+        if reason := WHY_CLOSED.get(event.status) or WHY_NO_CARE.get(event.episode.status):
+            return reason
         if event.due_on is None:
             return "The injection has no date any more."
         if clock.local_date(at, message.site.time_zone) < self.opens_on(event):
