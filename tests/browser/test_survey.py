@@ -77,7 +77,7 @@ def phone(chromium):
     assert [line for line in complaints if "422" not in line] == []
 
 
-def test_a_survey_is_answered_by_thumb(survey, phone):
+def test_a_survey_is_answered_by_thumb(survey, phone, shots):
     event, address = survey("month-6")
     page = phone()
 
@@ -86,12 +86,14 @@ def test_a_survey_is_answered_by_thumb(survey, phone):
     assert page.get_by_role("button", name="Next").is_disabled()
     line = page.get_by_role("slider").bounding_box()
     page.touchscreen.tap(line["x"] + line["width"] * 0.25, line["y"] + line["height"] / 2)
+    shots(page, "line-marked")
     page.get_by_role("button", name="Next").tap()
     for number in range(2, 12):
         page.get_by_text(f"{number} of 11").wait_for()
         page.locator("label").nth(1).tap()
         page.get_by_role("button", name="Send my answers" if number == 11 else "Next").tap()
     page.get_by_role("heading", name="Thank you").wait_for()
+    shots(page, "thanks")
 
     assert surveys.dated(event.pk).status == EventStatus.DONE
     assert Response.objects.get(instrument_code="pain-vas").score == 25
@@ -146,12 +148,13 @@ def test_the_line_works_from_a_keyboard(survey, phone):
     assert Response.objects.get().answers == {"pain": 97}
 
 
-def test_a_survey_is_answered_without_javascript(survey, phone):
+def test_a_survey_is_answered_without_javascript(survey, phone, shots):
     event, address = survey("day-3")
-    page = phone(java_script_enabled=False)
+    page = phone(java_script_enabled=False, viewport={"width": 280, "height": 653})
 
     page.goto(address + "1/")
-    page.locator("input[type=image]").tap(position={"x": 150, "y": 32})
+    shots(page, "line-without-javascript")
+    page.locator("input[type=image]").tap(position={"x": 120, "y": 32})
     for number in range(2, 7):
         page.get_by_text(f"{number} of 6").wait_for()
         page.locator("label", has_text="No").tap()
@@ -163,7 +166,7 @@ def test_a_survey_is_answered_without_javascript(survey, phone):
 
 
 @pytest.mark.parametrize("java_script_enabled", [True, False])
-def test_a_worrying_yes_is_loud_before_the_server_knows(survey, phone, java_script_enabled):
+def test_a_worrying_yes_is_loud_before_the_server_knows(survey, phone, shots, java_script_enabled):
     _, address = survey("day-3")
     page = phone(java_script_enabled=java_script_enabled)
 
@@ -171,6 +174,7 @@ def test_a_worrying_yes_is_loud_before_the_server_knows(survey, phone, java_scri
     quiet = page.get_by_text("Please do not wait.").is_visible()
     page.locator("label", has_text="Yes").tap()
     page.get_by_text("Please do not wait.").wait_for(state="visible")
+    shots(page, f"alarm-{java_script_enabled}")
 
     assert quiet is False
     assert Alert.objects.count() == 0
