@@ -20,4 +20,4 @@ class ClinicConfig(AppConfig):
 
 class PulposusAdminConfig(admin_apps.AdminConfig):
     default = False
-    default_site = "clinic.admin.site.PulposusAdminSite"
+    default_site = "clinic.desk.PulposusAdminSite"

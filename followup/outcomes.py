@@ -1,5 +1,6 @@
 """Step 8: what changed. Leaves the episode completed, or lost to follow-up."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -33,6 +34,13 @@ class TimePoint:
     @property
     def name(self) -> str:
         return self.event.name
+
+    @property
+    def words(self) -> str:
+        """The scores as a clinician reads them, rounded half-up: "VAS 23, ODI 36"."""
+        whole = None if self.odi is None else math.floor(self.odi + Fraction(1, 2))
+        known = (("VAS", self.vas), ("0-10", self.nrs), ("ODI", whole))
+        return ", ".join(f"{name} {value}" for name, value in known if value is not None)
 
     @property
     def scores(self) -> scoring.Scores:

@@ -2,14 +2,12 @@
 scan to book. Leaves one Message for each."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import CharField, Exists, F, Func, IntegerField, OuterRef, Q, Subquery
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import F, Q
 from django.urls import reverse
 
 from clinic import clock, links, messages
@@ -29,70 +27,39 @@ DAYS_AFTER = {"+7": 7, "+14": 14}  # from the invitation; after the last one a c
 OPEN_STAGE = 14  # days in which the start of a stage without an end is still news
 
 HEARD = (MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.UNKNOWN)
+NOT_COMING = (AppointmentStatus.CANCELLED, AppointmentStatus.NOSHOW)
 
 
 def queue_due(*, at: datetime) -> int:
     """Queue what patients should hear and have not been told. Returns how many."""
-    return messages.queue([*_invitations(at), *_reminders(at), *_stages(at), *_scans(at)])
+    return messages.queue([*_about_events(at), *_about_stages(at)])
 
 
-class DayNumber(Func):
-    """`date.toordinal()` in SQL."""
-
-    template = "(%(expressions)s - DATE '0001-01-01' + 1)"
-    output_field = IntegerField()
-
-
-def _invitations(at: datetime) -> Iterator[Message]:
-    waiting = _waiting(at, EventKind.SURVEY, EventKind.SYMPTOM_CHECK)
-    for event in waiting.filter(~_said(INVITATION, "invite"), optimal_opens_on__lte=F("today")):
-        due_at = clock.at_local(event.optimal_opens_on, HOUR, _site(event).time_zone)
-        if due_at <= at:
-            yield _about_event(event, INVITATION, "invite", due_at=due_at)
-
-
-def _reminders(at: datetime) -> Iterator[Message]:
-    """To those who have been invited and have not answered; a symptom check is of its day, and gets none."""
-    said = {name: f"said_{days}" for name, days in DAYS_AFTER.items()}
-    missing = Q()
-    for name, days in DAYS_AFTER.items():
-        missing |= Q(invited_at__lte=at - timedelta(days=days - 1), **{said[name]: False})
-    invited = Message.objects.filter(kind=INVITATION, about=Cast(OuterRef("pk"), CharField()), status__in=HEARD)
-    waiting = _waiting(at, EventKind.SURVEY).annotate(
-        invited_at=Subquery(invited.order_by("-due_at").values(day=Coalesce("sent_at", "due_at"))[:1]),
-        **{said[name]: _said(REMINDER, name) for name in DAYS_AFTER},
-    )
-    for event in waiting.filter(missing):
-        zone = _site(event).time_zone
-        day = clock.local_date(event.invited_at, zone)
-        moments = [clock.at_local(day + timedelta(days=days), HOUR, zone) for days in DAYS_AFTER.values()]
-        useful_until = [*moments[1:], None]  # after an outage: the latest one only
-        for name, due_at, until in zip(DAYS_AFTER, moments, useful_until, strict=True):
-            if due_at <= at and not getattr(event, said[name]):
-                yield _about_event(event, REMINDER, name, due_at=due_at, not_after=until)
-
-
-def _scans(at: datetime) -> Iterator[Message]:
-    unbooked = Q(appointment=None) | Q(appointment__status__in=(AppointmentStatus.CANCELLED, AppointmentStatus.NOSHOW))
-    waiting = _waiting(at, EventKind.MRI).filter(unbooked, ~_said(SCAN, "call"), opens_on__lte=F("today"))
+def _about_events(at: datetime) -> Iterator[Message]:
+    waiting = list(_waiting(at))
+    said = _said(waiting, INVITATION, REMINDER, SCAN)
     for event in waiting:
-        due_at = clock.at_local(event.opens_on, HOUR, _site(event).time_zone)
-        if due_at <= at:
-            yield _about_event(event, SCAN, "call", due_at=due_at)
+        # What was skipped is not said again for the same window; once the window has moved it may be.
+        window = event.optimal_opens_on.toordinal()
+        stands = [one for one in said[str(event.pk)] if one.status != MessageStatus.SKIPPED or one.version == window]
+        for kind, occasion, due_at, until in _wanted(event, stands):
+            if due_at <= at and (kind, occasion) not in {(one.kind, one.occasion) for one in stands}:
+                yield _message(event, kind, occasion, version=window, due_at=due_at, not_after=until)
 
 
-def _waiting(at: datetime, *kinds: str) -> FollowUpEventQuerySet:
-    """Open events whose window has not closed, of patients in care: those before the injection while it is ahead,
-    those after it once it has happened."""
+def _waiting(at: datetime) -> FollowUpEventQuerySet:
+    """Open events inside their window, of patients in care: those before the injection while it is ahead, those after
+    it once it has happened. An MRI is called for as soon as it may be made, so that a good day can still be found."""
     return (
         FollowUpEvent.objects.with_dates()
         .with_today(at)
-        .annotate(window=DayNumber("optimal_opens_on"))
         .filter(
             Q(episode__injected=True, episode__status=EpisodeStatus.ACTIVE, offset__gt=0)
             | Q(episode__injected=False, episode__status=EpisodeStatus.PLANNED, offset__lte=0),
+            Q(kind=EventKind.MRI, opens_on__lte=F("today"))
+            & (Q(appointment=None) | Q(appointment__status__in=NOT_COMING))
+            | ~Q(kind=EventKind.MRI) & Q(optimal_opens_on__lte=F("today")),
             status=EventStatus.OPEN,
-            kind__in=kinds,
             episode__patient__deceased=False,
             closes_on__gte=F("today"),
         )
@@ -100,60 +67,66 @@ def _waiting(at: datetime, *kinds: str) -> FollowUpEventQuerySet:
     )
 
 
-def _said(kind: str, occasion: str) -> Exists:
-    """Whether it was said, or is about to be. What was skipped is not said again for the same window; after the window
-    has moved it may be."""
-    of_event = Message.objects.filter(kind=kind, occasion=occasion, about=Cast(OuterRef("pk"), CharField()))
-    return Exists(of_event.filter(~Q(status=MessageStatus.SKIPPED) | Q(version=OuterRef("window"))))
+def _wanted(event: FollowUpEvent, said: list[Message]) -> Iterator[tuple[str, str, datetime, datetime]]:
+    """What is to be said about `event`, from when on, and until when it is of use."""
+    zone, end = event.episode.patient.site.time_zone, events.window_end(event)
+    if event.kind == EventKind.MRI:
+        yield SCAN, "call", clock.at_local(event.opens_on, HOUR, zone), end
+        return
+    yield INVITATION, "invite", clock.at_local(event.optimal_opens_on, HOUR, zone), end
+    invited = [one for one in said if one.kind == INVITATION and one.status in HEARD]
+    if event.kind == EventKind.SURVEY and invited:  # a symptom check is of its day, and is not asked for again
+        day = clock.local_date(invited[0].sent_at or invited[0].due_at, zone)
+        moments = [clock.at_local(day + timedelta(days=days), HOUR, zone) for days in DAYS_AFTER.values()]
+        # After an outage: the latest one only.
+        yield from zip((REMINDER, REMINDER), DAYS_AFTER, moments, [*moments[1:], end], strict=True)
 
 
-def _about_event(
-    event: FollowUpEvent, kind: str, occasion: str, *, due_at: datetime, not_after: datetime | None = None
+def _said(rows: Iterable[FollowUpEvent | Episode], *kinds: str) -> dict[str, list[Message]]:
+    said: dict[str, list[Message]] = defaultdict(list)
+    for message in Message.objects.filter(kind__in=kinds, about__in=[str(row.pk) for row in rows]):
+        said[message.about].append(message)
+    return said
+
+
+def _message(
+    row: FollowUpEvent | Episode, kind: str, occasion: str, *, version: int, due_at: datetime, not_after: datetime
 ) -> Message:
+    patient = (row if isinstance(row, Episode) else row.episode).patient
     return Message(
-        site=_site(event),
-        patient=event.episode.patient,
+        site=patient.site,
+        patient=patient,
         kind=kind,
-        about=str(event.pk),
+        about=str(row.pk),
         occasion=occasion,
-        version=event.window,
+        version=version,
         due_at=due_at,
-        not_after=not_after or events.window_end(event),
+        not_after=not_after,
     )
 
 
-def _site(event: FollowUpEvent) -> Any:
-    return event.episode.patient.site
-
-
-def _stages(at: datetime) -> Iterator[Message]:
+def _about_stages(at: datetime) -> Iterator[Message]:
     stages: dict[int, list[RestrictionStage]] = defaultdict(list)
     for stage in RestrictionStage.objects.filter(tell_patient=True):
         stages[stage.protocol_id].append(stage)
     longest = max((_last_day(stage) for each in stages.values() for stage in each), default=0)
-    told = Message.objects.filter(kind=STAGE, about=Cast(OuterRef("pk"), CharField())).values("occasion")
-    recovering = (
-        Episode.objects.filter(injected=True, status=EpisodeStatus.ACTIVE, patient__deceased=False)
-        .filter(anchor_at__gt=at - timedelta(days=longest + 2), anchor_at__lte=at, protocol__in=stages)
-        .annotate(told=ArraySubquery(told))
-        .select_related("patient__site")
-    )
+    recovering = Episode.objects.filter(
+        injected=True,
+        status=EpisodeStatus.ACTIVE,
+        patient__deceased=False,
+        anchor_at__gt=at - timedelta(days=longest + 2),
+        anchor_at__lte=at,
+    ).select_related("patient__site")
+    said = _said(recovering, STAGE)
     for episode in recovering:
+        told = {one.occasion for one in said[str(episode.pk)]}
         zone = episode.patient.site.time_zone
         first = clock.local_date(episode.anchor_at, zone)
         for stage in stages[episode.protocol_id]:
             due_at = max(episode.anchor_at, clock.at_local(first + timedelta(days=stage.first_day), HOUR, zone))
             until = clock.day_bounds(first + timedelta(days=_last_day(stage)), zone)[1]
-            if stage.code not in episode.told and due_at <= at < until:
-                yield Message(
-                    site=episode.patient.site,
-                    patient=episode.patient,
-                    kind=STAGE,
-                    about=str(episode.pk),
-                    occasion=stage.code,
-                    due_at=due_at,
-                    not_after=until,
-                )
+            if stage.code not in told and due_at <= at < until:
+                yield _message(episode, STAGE, stage.code, version=1, due_at=due_at, not_after=until)
 
 
 def _last_day(stage: RestrictionStage) -> int:
@@ -211,7 +184,7 @@ class MriDue(AboutEvent):
 
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         appointment = _event(message).appointment
-        if appointment and appointment.status not in (AppointmentStatus.CANCELLED, AppointmentStatus.NOSHOW):
+        if appointment and appointment.status not in NOT_COMING:
             return "It is booked."
         return super().still_wanted(message, at=at)
 

@@ -82,6 +82,11 @@ def open_for(event: FollowUpEvent, *, at: datetime) -> tuple[Page, ...]:
     return form.pages()
 
 
+def pages(event: FollowUpEvent) -> tuple[Page, ...]:
+    """The same for staff, who may look at any time; `event` with its dates."""
+    return _Form(event).pages()
+
+
 def not_asked(event: FollowUpEvent) -> list[str]:
     """Why some questionnaires of this event cannot be asked, for the coordinator."""
     language = event.episode.patient.language

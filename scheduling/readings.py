@@ -90,10 +90,11 @@ def _rows(content: bytes) -> Iterator[tuple[int, dict[str, str] | RowRefused]]:
     _, first = next(lines)
     try:
         header = imports.decoded(first)
+        comma = max(",;\t", key=header.count)
+        names = _cells(header, comma)
     except RowRefused as broken:
         raise FileRefused(f"The header cannot be read. {broken}") from broken
-    comma = max(",;\t", key=header.count)
-    fields = _fields(_cells(header, comma))
+    fields = _fields(names)
     for line, content_of_line in lines:
         try:
             cells = _cells(imports.decoded(content_of_line), comma)
@@ -114,7 +115,7 @@ def _fields(header: list[str]) -> list[str | None]:
     """The field of each column, None for a column that is not kept."""
     fields = [_field(name) for name in header]
     if missing := [NAMES[field] for field in NEEDED if field not in fields]:
-        raise FileRefused(f"The file has no column {' and no column '.join(missing)}. Expected: {', '.join(COLUMNS)}.")
+        raise FileRefused(f"Columns missing: {', '.join(missing)}. Expected are: {', '.join(COLUMNS)}.")
     if twice := {NAMES[field] for field in fields if field is not None and fields.count(field) > 1}:
         raise FileRefused(f"The file has more than one column {' and '.join(sorted(twice))}.")
     return fields

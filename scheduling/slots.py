@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import gcd
 
 from clinic.clock import Zone, at_local, check_aware, local_date, zone_of
@@ -517,6 +517,7 @@ class _Search:
         self.chain, self.horizon, self.days = chain, horizon, _days(horizon, zone)
         self.units = sorted(units, key=lambda unit: (unit.load, unit.id))
         self.ticks = [step.minutes // TICK_MINUTES for step in chain]
+        self.gaps = [_gap(step, after, units) for step, after in pairwise(chain)]
         self.posts = _posts(chain)
         self._runs: dict[tuple[str, int], int] = {}
         self._filled: dict[tuple[int, str], int] = {}
@@ -557,10 +558,9 @@ class _Search:
         for number in reversed(range(len(self.chain))):
             bits = self._step_bits(number, seats.get(number), unit if number in seats else None)
             if suffixes:
-                after = self.chain[number + 1]
-                shortest = self.ticks[number] + after.gap_min // TICK_MINUTES
-                follow = self.days.back(suffixes[0], shortest)
-                bits &= self.days.spread_back(follow, (after.gap_max - after.gap_min) // TICK_MINUTES)
+                shortest, longest = self.gaps[number]
+                follow = self.days.back(suffixes[0], self.ticks[number] + shortest) if shortest <= longest else 0
+                bits &= self.days.spread_back(follow, longest - shortest)
             suffixes.insert(0, bits)
         return suffixes
 
@@ -667,6 +667,21 @@ class _Search:
                 if all(unit.can(need) for _, need, _ in wanted)
             ]
         return self._able[post]
+
+
+def _gap(step: Step, after: Step, units: Sequence[Unit]) -> tuple[int, int]:
+    """The shortest and longest gap between two steps, in ticks; a unit that must serve both is cleaned in between.
+
+    It must when both need the same role, or when there are fewer units of a kind than the two steps need together.
+    """
+    roles = {need.role for need in after.needs if need.role}
+    gap = max([after.gap_min, *(need.turnover for need in step.needs if need.role in roles)])
+    for kind in {need.kind for need in step.needs if need.turnover > gap} & {need.kind for need in after.needs}:
+        needs = [need for need in (*step.needs, *after.needs) if need.kind == kind]
+        pool = sum(any(unit.can(need) for need in needs) for unit in units)
+        if sum(need.count for need in needs) > pool:
+            gap = max(gap, min(need.turnover for need in step.needs if need.kind == kind))
+    return gap // TICK_MINUTES, after.gap_max // TICK_MINUTES
 
 
 def _posts(chain: Sequence[Step]) -> list[_Post]:

@@ -7,6 +7,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
+from clinic.models import Site
 from clinic.roles import CLINICIAN, COORDINATOR
 from followup import demo, instruments
 from followup.demo import walk
@@ -27,6 +28,18 @@ def static_files_as_they_are(tmp_path_factory):
 @pytest.fixture
 def at():
     return AT
+
+
+@pytest.fixture
+def bare_site(db):
+    """A site without rooms, cells and protocols: enough for whatever comes before booking."""
+    return Site.objects.create(
+        code="demo",
+        name="Lakeside Spine Clinic",
+        time_zone="America/Chicago",
+        phone="+1 312 555 0142",
+        reply_to="demo@example.org",
+    )
 
 
 @pytest.fixture

@@ -1,17 +1,22 @@
 """A real mail server in a thread whose answers a test chooses."""
 
+import asyncio
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
 
 class Relay(Controller):
-    """`answers` maps RCPT, MAIL or DATA to a line such as "450 Later", or to "cut": the line breaks right there."""
+    """`answers` maps RCPT, MAIL or DATA to a line such as "450 Later", to "cut": the line breaks right there, or
+    to "hang": no answer ever comes."""
 
     def __init__(self):
         super().__init__(self, hostname="127.0.0.1", port=0)
         self.answers: dict[str, str] = {}
         self.refuse = ""
-        self.taken: list[tuple[str, str]] = []
+        self.mails: list[EmailMessage] = []
 
     def __enter__(self):
         self.start()
@@ -27,26 +32,30 @@ class Relay(Controller):
         self.port = self.server.sockets[0].getsockname()[1]
         super()._trigger_server()
 
-    def _answer(self, command, server):
+    @property
+    def taken(self) -> list[tuple[str, str]]:
+        return [(mail["To"], mail["Message-ID"]) for mail in self.mails]
+
+    async def _answer(self, command, server):
         answer = self.answers.get(command, "250 OK")
         if answer == "cut":
             server.transport.abort()
+        if answer == "hang":
+            await asyncio.Event().wait()
         return answer
 
     async def handle_MAIL(self, server, session, envelope, address, options):
         envelope.mail_from = address
-        return self._answer("MAIL", server)
+        return await self._answer("MAIL", server)
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address == self.refuse:
             return "550 No such user"
         envelope.rcpt_tos.append(address)
-        return self._answer("RCPT", server)
+        return await self._answer("RCPT", server)
 
     async def handle_DATA(self, server, session, envelope):
-        answer = self._answer("DATA", server)
+        answer = await self._answer("DATA", server)
         if answer.startswith("250"):
-            headers = envelope.content.decode().splitlines()
-            message_id = next(line for line in headers if line.lower().startswith("message-id:"))
-            self.taken.append((envelope.rcpt_tos[0], message_id.partition(":")[2].strip()))
+            self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         return answer

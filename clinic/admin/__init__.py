@@ -1,4 +1,4 @@
-"""The desk's pages for patients, places, messages and links. `autodiscover` imports this; the pages register themselves."""
+"""The desk's pages for patients, places, messages and links: `autodiscover` imports this; they register themselves."""
 
 from clinic.admin import links, messages, patients, sites
 

@@ -5,9 +5,9 @@ from django.db import transaction
 
 from clinic import links
 from clinic.admin import show
-from clinic.admin.desk import VisibleRelatedFilter
-from clinic.admin.site import LETTERS
+from clinic.admin.pages import VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin
+from clinic.desk import LETTERS
 from clinic.models import ApiToken, Link
 
 
@@ -33,11 +33,13 @@ def live(row) -> bool:
 @admin.register(Link)
 class LinkAdmin(StepAdmin):
     section, place = LETTERS, 20
+    called = "Secret links"
     question = "Which secret links are out?"
     empty = "None yet. A survey's link is made with its first e-mail; a calendar's on the page of its room or person."
     list_display = ("purpose", "opens", "made", "expires", "works")
     list_filter = ("purpose", ("site", VisibleRelatedFilter))
     list_select_related = ("site",)
+    shows_next = False
     ordering = ("-created_at", "pk")
     fieldsets = ((None, {"fields": ("purpose", "opens", "site", "made", "expires", "works")}),)
     readonly_fields = ("opens", "made", "expires", "works")
@@ -55,7 +57,7 @@ class LinkAdmin(StepAdmin):
             label="Revoke",
             take=revoke,
             available=live,
-            consequence="The address stops working at once. To undo: \"Make a new address\".",
+            consequence='The address stops working at once. To undo: "Make a new address".',
             done="The address no longer works.",
             destructive=True,
         ),
@@ -81,11 +83,13 @@ class LinkAdmin(StepAdmin):
 @admin.register(ApiToken)
 class ApiTokenAdmin(StepAdmin):
     section, place = LETTERS, 30
+    called = "API tokens"
     question = "Which systems may use the API?"
     empty = "None. A token is made on the server with: manage.py api_token."
     list_display = ("name", "site", "may_write", "made", "expires", "works")
     list_filter = (("site", VisibleRelatedFilter),)
     list_select_related = ("site",)
+    shows_next = False
     ordering = ("name", "pk")
     fieldsets = ((None, {"fields": ("name", "site", "may_write", "made", "expires", "works")}),)
     readonly_fields = ("made", "expires", "works")

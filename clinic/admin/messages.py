@@ -2,11 +2,13 @@
 
 from django.contrib import admin
 
+from clinic import messages
 from clinic.admin import show
-from clinic.admin.desk import VisibleRelatedFilter
-from clinic.admin.site import LETTERS
-from clinic.admin.steps import StepAdmin
+from clinic.admin.pages import VisibleRelatedFilter
+from clinic.admin.steps import ReasonForm, StepAction, StepAdmin
+from clinic.desk import LETTERS, Line, Queue, register
 from clinic.models import Message, Patient
+from clinic.states import MessageStatus
 
 KINDS = {
     "appointment.booked": "Appointment booked",
@@ -29,7 +31,12 @@ def messages_panel(patient: Patient):
     found = Message.objects.filter(patient=patient).order_by("-due_at", "-pk")[:50]
     zone = patient.site.zone
     rows = (
-        (show.link(message, kind_of(message)), show.state(message), show.when(message.sent_at or message.due_at, zone), message.reason)
+        (
+            show.link(message, kind_of(message)),
+            show.state(message),
+            show.when(message.sent_at or message.due_at, zone),
+            message.reason,
+        )
         for message in found
     )
     return show.table(
@@ -65,6 +72,37 @@ class MessageAdmin(StepAdmin):
         ("What became of it?", {"fields": ("due", "sent", "sent_to", "subject", "attempts", "reason", "header")}),
     )
     readonly_fields = ("what", "due", "sent", "header")
+    steps = (
+        StepAction(
+            name="mark-sent",
+            label="It arrived: mark as sent",
+            take=messages.mark_sent,
+            available=lambda message: message.status == MessageStatus.UNKNOWN,
+            consequence="Only if the mail relay's log or the patient says so. It is not sent again.",
+            done=lambda message: f"Settled: {kind_of(message)} reached {message.patient}.",
+            main=True,
+        ),
+        StepAction(
+            name="resend",
+            label="Send again",
+            take=messages.resend,
+            available=lambda message: message.status in (MessageStatus.UNKNOWN, MessageStatus.FAILED),
+            consequence="It goes out with the next delivery, if it is still wanted then. If the first copy arrived "
+            "after "
+            "all, the patient gets it twice, as copies of one message.",
+            done=lambda message: f"{kind_of(message)} to {message.patient} goes out again in a moment.",
+        ),
+        StepAction(
+            name="skip",
+            label="Not needed any more",
+            take=messages.skip,
+            form=ReasonForm,
+            available=lambda message: message.status == MessageStatus.UNKNOWN,
+            consequence="Nobody looks for this message any more, and it is not sent again.",
+            done=lambda message: f"{kind_of(message)} to {message.patient} is put aside.",
+            destructive=True,
+        ),
+    )
 
     @admin.display(description="Patient", ordering="patient__family_name")
     def patient_name(self, message):
@@ -89,3 +127,27 @@ class MessageAdmin(StepAdmin):
     @admin.display(description="Message-ID in the mail relay's log")
     def header(self, message):
         return message.message_id
+
+
+def unsettled(user, at):
+    rows = Message.objects.visible_to(user).filter(status__in=[MessageStatus.UNKNOWN, MessageStatus.FAILED])
+    return rows.select_related("patient", "site").order_by("due_at", "pk")
+
+
+register(
+    Queue(
+        title="Messages nobody is sure of",
+        rows=unsettled,
+        line=lambda message, at: Line(
+            str(message.patient),
+            f"{kind_of(message)}: {message.get_status_display().lower()}. {message.reason}",
+            show.page_of(message),
+            "Decide",
+        ),
+        everything=lambda: show.list_of(Message, status__in="unknown,failed"),
+        empty="None. A message that failed, or that a crash left between sending and sent, waits here for a person.",
+        permission="clinic.view_message",
+        place=120,
+        urgent=True,
+    )
+)

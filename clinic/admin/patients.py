@@ -6,10 +6,10 @@ from django.utils.html import format_html
 
 from clinic import patients
 from clinic.admin import show
-from clinic.admin.desk import DateInput, Panel, VisibleRelatedFilter
 from clinic.admin.messages import messages_panel
-from clinic.admin.site import PEOPLE
+from clinic.admin.pages import DateInput, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm
+from clinic.desk import PEOPLE
 from clinic.models import Patient, Site
 from clinic.models.patients import Sex
 
@@ -49,7 +49,12 @@ class StandingFilter(admin.SimpleListFilter):
     parameter_name = "reach"
 
     def lookups(self, request, model_admin):
-        return (("yes", "Yes"), ("no_email", "No e-mail address"), ("stopped", "Asked for no e-mail"), ("dead", "Deceased"))
+        return (
+            ("yes", "Yes"),
+            ("no_email", "No e-mail address"),
+            ("stopped", "Asked for no e-mail"),
+            ("dead", "Deceased"),
+        )
 
     def queryset(self, request, queryset):
         living = queryset.filter(deceased=False)
@@ -78,16 +83,17 @@ class PatientAdmin(StepAdmin):
     section, place = PEOPLE, 10
     question = "Which patient?"
     empty = "No patients yet. Register one here, or import a file with: manage.py import_patients FILE."
-    list_display = ("name", "mrn", "birth_date", "email", "phone", "reach")
+    list_display = ("name", "mrn", "born", "email", "phone", "reach")
     list_filter = (StandingFilter, ("site", VisibleRelatedFilter))
     search_fields = ("family_name", "given_name", "mrn", "email", "phone")
     search_help_text = "Name, record number, e-mail or phone"
     ordering = ("family_name", "given_name", "pk")
+    shows_next = False
     fieldsets = (
-        ("Who is it?", {"fields": ("family_name", "given_name", "birth_date", "sex", "mrn", "mrn_system", "site")}),
-        ("How do we reach this patient?", {"fields": ("reach", "email", "phone", "language", "deceased_on")}),
+        ("Who is it?", {"fields": ("family_name", "given_name", "born", "sex", "mrn", "mrn_system", "site")}),
+        ("How do we reach this patient?", {"fields": ("reach", "email", "phone", "language")}),
     )
-    readonly_fields = ("reach",)
+    readonly_fields = ("born", "reach")
     panels = (Panel("What we said to this patient", lambda row, request: messages_panel(row)),)
     adding = StepAction(
         name="add",
@@ -111,8 +117,9 @@ class PatientAdmin(StepAdmin):
             label="Stop e-mail",
             take=patients.stop_email,
             available=lambda patient: patient.email_stopped_at is None and not patient.deceased,
-            consequence="No e-mail goes to this patient any more, not even reminders of appointments. Surveys go to the "
-            "call list instead. To undo: \"Allow e-mail again\".",
+            consequence="No e-mail goes to this patient any more, not even reminders of appointments. Surveys go to "
+            "the "
+            'call list instead. To undo: "Allow e-mail again".',
             done=lambda patient: f"{patient} gets no more e-mail. Surveys of this patient go to the call list.",
             destructive=True,
         ),
@@ -130,8 +137,9 @@ class PatientAdmin(StepAdmin):
             take=patients.mark_deceased,
             form=DeathForm,
             available=lambda patient: not patient.deceased,
-            consequence="Nothing is ever sent to this patient again. Booked times stay until you cancel them, so please "
-            "look at the treatment afterwards. To undo: \"Not deceased\".",
+            consequence="Nothing is ever sent to this patient again. Booked times stay until you cancel them, so "
+            "please "
+            'look at the treatment afterwards. To undo: "Not deceased".',
             done=lambda patient: f"{patient} is marked as deceased; nothing more is sent. Next: cancel what is booked.",
             destructive=True,
         ),
@@ -146,12 +154,21 @@ class PatientAdmin(StepAdmin):
         ),
     )
 
+    def get_fieldsets(self, request, patient=None):
+        if patient is None or not patient.deceased:
+            return self.fieldsets
+        return (*self.fieldsets, ("When did this patient die?", {"fields": ("deceased_on",)}))
+
     def get_search_results(self, request, queryset, search_term):
         return super().get_search_results(request, queryset, search_term.replace(",", " "))
 
     @admin.display(description="Patient", ordering="family_name")
     def name(self, patient):
         return str(patient)
+
+    @admin.display(description="Born", ordering="birth_date")
+    def born(self, patient):
+        return show.day(patient.birth_date) if patient.birth_date else show.UNKNOWN
 
     @admin.display(description="Can we write?")
     def reach(self, patient):

@@ -4,6 +4,7 @@ of the clinic, a row as a link, rows as a table."""
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from django.db.models import Model
@@ -29,6 +30,7 @@ TONES = {
     "sending": INFO, "acknowledged": INFO, "due": INFO, "in-progress": INFO,
     "held": ("held", "◌"), "draft": WARN, "cannot_decide": WARN, "quarantined": WARN, "thawed": WARN,
     "unknown": WARN, "lost": WARN, "missed": WARN,
+    "fail": STOP, "warn": WARN,
     "declined": STOP, "not_eligible": STOP, "noshow": STOP, "failed": STOP, "recalled": STOP, "raised": STOP,
     "not_met": STOP,
 }  # fmt: skip
@@ -40,7 +42,9 @@ def tone(value: str) -> tuple[str, str]:
 
 def badge(value: str, label: str) -> SafeString:
     name, sign = tone(value)
-    return format_html('<span class="state state-{}"><span aria-hidden="true">{}</span> {}</span>', name, sign, capfirst(label))
+    return format_html(
+        '<span class="state state-{}"><span aria-hidden="true">{}</span> {}</span>', name, sign, capfirst(label)
+    )
 
 
 def state(row: Model, field: str = "status") -> SafeString:
@@ -58,7 +62,8 @@ def during(period: Any, zone: str | ZoneInfo) -> str | SafeString:
 
 
 def day(on: date | None) -> str | SafeString:
-    return date_format(on, "D j M Y") if on else NOTHING
+    """A day as people say it, in one piece: "Tue 12 May 2026"."""
+    return date_format(on, "D j M Y").replace(" ", "\N{NO-BREAK SPACE}") if on else NOTHING
 
 
 def yes_no(value: bool | None) -> str | SafeString:
@@ -80,7 +85,7 @@ def step_page(row: Model, name: str) -> str:
 
 def list_of(model: type[Model], **query: Any) -> str:
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    return f"{url}?{'&'.join(f'{key}={value}' for key, value in query.items())}" if query else url
+    return f"{url}?{urlencode(query)}" if query else url
 
 
 def link(row: Model | None, text: str | None = None) -> SafeString:

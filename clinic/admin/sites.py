@@ -2,14 +2,15 @@
 
 from django.contrib import admin
 
-from clinic.admin.desk import DeskAdmin, VisibleRelatedFilter
-from clinic.admin.site import HOUSE
+from clinic.admin.pages import DeskAdmin, VisibleRelatedFilter
+from clinic.desk import HOUSE
 from clinic.models import Practitioner, Site, StaffMember
 
 
 @admin.register(Site)
 class SiteAdmin(DeskAdmin):
     section, place = HOUSE, 10
+    called = "Clinics"
     question = "Which clinics are there?"
     list_display = ("name", "time_zone", "phone", "reply_to")
     search_fields = ("name", "code")
@@ -22,6 +23,7 @@ class SiteAdmin(DeskAdmin):
 @admin.register(StaffMember)
 class StaffMemberAdmin(DeskAdmin):
     section, place = HOUSE, 30
+    called = "Who works where"
     question = "Who may work at which clinic?"
     empty = "Nobody yet. Make a login first, then give it its clinics here."
     list_display = ("user", "where")

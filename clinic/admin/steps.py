@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -19,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from clinic.admin import show
-from clinic.admin.desk import DeskAdmin, sentence_of, visible
+from clinic.admin.pages import DeskAdmin, sentence_of, visible
 from clinic.models import Site
 from clinic.status import StepRefused
 
@@ -97,12 +98,15 @@ class StepAction:
     done: str | Callable[[Any], str] = ""
     permission: str = ""
     destructive: bool = False
-    main: bool = False  # the one step that usually comes next
+    main: bool | Callable[[Any], bool] = False  # whether it is the one step that usually comes next
     page: Callable[[Any], str] | None = None  # a page of its own instead of the plain form
     then: Callable[[Any], models.Model | None] | None = None  # whose page follows, given what the step returned
 
     def says(self, words: str | Callable[[Any], str], row: Any) -> str:
         return words(row) if callable(words) else words
+
+    def comes_next(self, row: Any) -> bool:
+        return self.main(row) if callable(self.main) else self.main
 
 
 def can_become(moves: Mapping[str, set[str]], *targets: str) -> Callable[[Any], bool]:
@@ -124,6 +128,7 @@ class StepAdmin(DeskAdmin):
     steps: tuple[StepAction, ...] = ()
     adding: StepAction | None = None
     editable = ()
+    shows_next = True  # the last column of the list: the step that usually comes next
 
     def all_steps(self) -> list[StepAction]:
         return [*self.steps, *_STEPS[self.model]]
@@ -143,19 +148,25 @@ class StepAdmin(DeskAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         @admin.display(description="Next")
         def next_step(row: Any) -> SafeString:
-            steps = [step for step in self.legal_steps(request, row) if step.main]
+            steps = [step for step in self.legal_steps(request, row) if step.comes_next(row)]
             if not steps:
                 return show.NOTHING
             return format_html('<a class="next" href="{}">{}</a>', self.url_of(steps[0], row), steps[0].label)
 
-        return [*super().get_list_display(request), next_step]
+        columns = super().get_list_display(request)
+        return [*columns, next_step] if self.shows_next else list(columns)
 
     # The page of a row: what can happen now.
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         steps = [
-            {"label": step.label, "url": self.url_of(step, row), "destructive": step.destructive, "main": step.main}
-            for step in self.legal_steps(request, row)
+            {
+                "label": step.label,
+                "url": self.url_of(step, row),
+                "destructive": step.destructive,
+                "main": step.comes_next(row),
+            }
+            for step in sorted(self.legal_steps(request, row), key=lambda step: step.destructive)
         ]
         return {**super().page_context(request, row), "steps": steps, "takes_steps": True}
 
@@ -183,7 +194,7 @@ class StepAdmin(DeskAdmin):
 
     def too_late(self, row: Any, step: StepAction) -> str:
         status = row.get_status_display().lower() if hasattr(row, "status") else "changed"
-        return f"{row} is now: {status}. \"{step.label}\" is not possible any more."
+        return f'{row} is now: {status}. "{step.label}" is not possible any more.'
 
     def ask_or_take(self, request: HttpRequest, step: StepAction, row: Any) -> HttpResponse:
         given = {"row": row, "user": request.user}
@@ -219,6 +230,7 @@ class StepAdmin(DeskAdmin):
         return {
             **self.admin_site.each_context(request),
             "opts": self.opts,
+            "called": self.get_called(),
             "title": step.label,
             "subtitle": None,
             "row": row,
@@ -236,6 +248,9 @@ class StepAdmin(DeskAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.adding is not None and super().has_add_permission(request)
 
+    def add_label(self) -> str:
+        return self.adding.label if self.adding else super().add_label()
+
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -251,4 +266,4 @@ def first_values(form: type[StepForm], request: HttpRequest) -> dict[str, str]:
 
 def add_page(model: type[models.Model], **values: Any) -> str:
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add")
-    return f"{url}?{'&'.join(f'{key}={value}' for key, value in values.items())}" if values else url
+    return f"{url}?{urlencode(values)}" if values else url

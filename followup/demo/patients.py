@@ -85,7 +85,7 @@ class Crowd:
             family_name=family_name,
             sex=sex,
             birth_date=date(1958 + 2 * (number % 18), 1 + number % 12, 3 + number),
-            email=f"{given_name.lower()}.{1001 + number}@example.org",
+            email=f"patient.{1001 + number}@example.org",
             phone=f"+1312555{1001 + number}",
             **given,
         )

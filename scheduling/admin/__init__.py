@@ -1,0 +1,29 @@
+"""The desk's pages on the way to the day. `autodiscover` imports this; the pages register themselves."""
+
+from scheduling.admin import (
+    appointments,
+    cells,
+    closures,
+    evaluations,
+    feeds,
+    imaging,
+    injections,
+    protocols,
+    queues,
+    referrals,
+    resources,
+)
+
+__all__ = [
+    "appointments",
+    "cells",
+    "closures",
+    "evaluations",
+    "feeds",
+    "imaging",
+    "injections",
+    "protocols",
+    "queues",
+    "referrals",
+    "resources",
+]

@@ -37,6 +37,11 @@ def resource(number="1", **changes):
 
 
 @pytest.fixture
+def site(bare_site):
+    return bare_site
+
+
+@pytest.fixture
 def bring_in(site, at, tmp_path):
     def bring_in(*rows, content=None):
         path = tmp_path / "patients.txt"
@@ -329,8 +334,12 @@ def test_an_import_that_is_interrupted_leaves_whole_patients(site, at, tmp_path)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["MR", "Patient"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["value", "family", "given", "end", "coding", "code", "type"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["value", "family", "given", "end", "coding", "code", "type"]), inner, max_size=3
+        )
+    ),
     max_leaves=8,
 )
 odd_resources = st.dictionaries(st.sampled_from(sorted(resource())), json_values, max_size=4).map(
@@ -339,7 +348,7 @@ odd_resources = st.dictionaries(st.sampled_from(sorted(resource())), json_values
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(odd_resources | st.binary(min_size=1, max_size=20), max_size=4))
 def test_whatever_a_file_holds_no_row_is_lost_and_nothing_breaks(bring_in, rows):
     report = bring_in(content=b"\n".join([json.dumps(resource("0")).encode(), *rows]))

@@ -9,6 +9,11 @@ from clinic.text import clean
 from followup.demo import walk
 
 
+@pytest.fixture
+def site(bare_site):
+    return bare_site
+
+
 def trail(patient):
     changes = StatusChange.objects.filter(subject="clinic.Patient", subject_id=str(patient.pk)).order_by("pk")
     return [(change.was, change.became, change.reason) for change in changes]
@@ -37,7 +42,7 @@ def test_the_same_number_is_not_registered_twice_at_one_site(site, other_site, a
     ("given", "sentence"),
     [
         ({"family_name": " "}, "Family name: This field cannot be blank."),
-        ({"mrn": "\x00"}, "Medical record number: This field cannot be blank."),
+        ({"mrn": "\x00", "email": ""}, "Medical record number: This field cannot be blank."),
         ({"email": "nobody"}, "Email: Enter a valid email address."),
         ({"sex": "f"}, "Sex: Value 'f' is not a valid choice."),
         ({"birth_date": date(2026, 5, 5)}, "The birth date lies in the future."),

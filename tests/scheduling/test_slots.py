@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from clinic.clock import at_local, day_bounds, local_date
+from scheduling import slots
 from scheduling.slots import Horizon, Missing, Need, Relief, Step, Unit, bottleneck, find
 
 START = datetime(2026, 5, 12, 8, tzinfo=UTC)
@@ -283,6 +284,15 @@ def test_a_longer_gap_lets_the_same_room_be_cleaned_in_between():
     assert [step.start for step in only.steps] == [at(8), at(8, 45)]
 
 
+def test_a_year_in_which_the_only_room_is_never_clean_in_time_is_ruled_out_at_once(monkeypatch):
+    horizon = Horizon(START, 365 * 24 * HOUR)
+    room = Unit("room", "room", frozenset(), horizon.all)
+    chain = [Step("harvest", 30, (Need("room", turnover=15),)), Step("injection", 30, (Need("room"),), 0, 10)]
+    monkeypatch.setattr(slots._Search, "option", lambda search, tick: pytest.fail("a start was tried"))
+
+    assert search(chain, [room], horizon) == ()
+
+
 def test_a_patient_is_a_unit_that_is_needed_in_every_step():
     patient = open_for("patient", "patient", (at(8, 30), at(10)))
     room = Unit("room", "room", frozenset(), MORNING.all)
@@ -416,14 +426,14 @@ def test_when_two_kinds_are_short_no_single_one_is_blamed():
     assert len(shortage.missing) == 2
 
 
-# Against an enumerator that shares nothing with the search: minutes in plain sets, every placement, every assignment.
+# Against an enumerator that shares nothing with the search: sets of minutes, every placement, every assignment.
 
 
 def minutes_taken(places, chain, units, placement, needs_of):
-    """Whether this assignment works: right units, free every minute, no minute of a unit taken twice."""
+    """Whether this assignment works: right units, free throughout, no fifth minute of a unit taken twice."""
     used = {unit.id: set() for unit in units}
     for (step, need), unit in zip(places, needs_of, strict=True):
-        minutes = set(range(placement[step], placement[step] + chain[step].minutes + need.turnover))
+        minutes = set(range(placement[step], placement[step] + chain[step].minutes + need.turnover, 5))
         if unit.kind != need.kind or (need.capability and need.capability not in unit.capabilities):
             return False
         if not minutes <= FREE[unit.id] or minutes & used[unit.id]:
@@ -480,14 +490,16 @@ def random_instance(dice):
     horizon = Horizon(START, length // 5)
     units = []
     for number in range(dice.randint(2, 6)):
-        free = set(range(length))
+        free = set(range(0, length, 5))
         for _ in range(dice.randint(0, 2)):
             begin = dice.randrange(0, length, 15)
-            free -= set(range(begin, begin + dice.choice([15, 30, 60])))
+            free -= set(range(begin, begin + dice.choice([15, 30, 60]), 5))
         name = f"u{number}"
         FREE[name] = free
         bits = horizon.all & ~horizon.busy(
-            (START + timedelta(minutes=m), START + timedelta(minutes=m + 1)) for m in range(length) if m not in free
+            (START + timedelta(minutes=m), START + timedelta(minutes=m + 1))
+            for m in range(0, length, 5)
+            if m not in free
         )
         can = frozenset(c for c in "xy" if dice.random() < 0.75)
         units.append(Unit(name, dice.choice("AAB"), can, bits, dice.randint(0, 3)))
@@ -531,10 +543,11 @@ def is_feasible(chain, units, option):
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_the_search_finds_what_an_enumerator_finds_no_more_and_no_less(seed):
+def test_the_search_finds_what_an_enumerator_finds_no_more_and_no_less(seed, monkeypatch):
     dice = random.Random(seed)
     for number in range(100):
         chain, units, horizon, length = random_instance(dice)
+        monkeypatch.setattr(slots, "FIRST_PIECE_TICKS", dice.choice([5, 1000]))
 
         found = find(chain, units, horizon, not_before=START, limit=None, grid_minutes=15)
 

@@ -89,6 +89,18 @@ class VisibleRelatedFilter(admin.RelatedFieldListFilter):
         return [(row.pk, str(row)) for row in visible(field.related_model._default_manager.all(), request.user)]
 
 
+class FirstIsDefault(admin.SimpleListFilter):
+    """A filter without "All" that begins with its first choice: what people come to the list for."""
+
+    def value(self) -> str:
+        return super().value() or self.lookup_choices[0][0]
+
+    def choices(self, changelist: Any) -> Any:
+        for lookup, title in self.lookup_choices:
+            chosen = changelist.get_query_string({self.parameter_name: lookup})
+            yield {"selected": self.value() == str(lookup), "query_string": chosen, "display": title}
+
+
 def visible(rows: Any, user: Any) -> Any:
     return rows.visible_to(user) if hasattr(rows.model, "SITE_PATH") else rows
 
@@ -117,15 +129,17 @@ class Scoped:
 
 
 class DeskAdmin(Scoped, admin.ModelAdmin):
-    """`question` is the title of the list, `section` and `place` where the navigation shows it, `editable` the fields
-    that may be typed into on an existing row (None: all of them), `panels` what else its page shows."""
+    """`question` is the title of the list, `called` its name in the navigation, `section` and `place` where it stands
+    there; `editable` are the fields that may be typed into on an existing row (None: all of them), and `panels` is what
+    else its page shows."""
 
     change_form_template = "admin/desk/change_form.html"
     change_list_template = "admin/desk/change_list.html"
     actions = None
     list_per_page = 50
-    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     question = ""
+    called = ""
     empty = "Nothing here yet."
     section = "Logins"
     place = 50
@@ -171,7 +185,11 @@ class DeskAdmin(Scoped, admin.ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         row = self.get_object(request, admin.utils.unquote(object_id)) if object_id else None
-        context = {**(extra_context or {}), **(self.page_context(request, row) if row is not None else {})}
+        context = {
+            "called": self.get_called(),
+            **(extra_context or {}),
+            **(self.page_context(request, row) if row is not None else {}),
+        }
         with timezone.override(show.zone_of(row)):
             try:
                 response = super().changeform_view(request, object_id, form_url, context)
@@ -200,11 +218,18 @@ class DeskAdmin(Scoped, admin.ModelAdmin):
             "can_be_typed": bool(typed) and self.has_change_permission(request, row),
         }
 
+    def get_called(self) -> str:
+        return self.called or str(self.opts.verbose_name_plural).capitalize()
+
+    def add_label(self) -> str:
+        return f"New {self.opts.verbose_name}"
+
     def page_title(self, row: Any) -> str:
         return str(row)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"empty": self.empty, **(extra_context or {})})
+        words = {"empty": self.empty, "called": self.get_called(), "add_label": self.add_label()}
+        return super().changelist_view(request, {**words, **(extra_context or {})})
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)

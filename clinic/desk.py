@@ -1,0 +1,116 @@
+"""The coordinators' desk: Django's admin under our own name, in the order of the work and not of the tables, and its
+first page of work queues. Each queue is data, registered by the app that owns the rows: a question to the database,
+nothing stored; a row leaves it when the work is done.
+
+It does not live in `clinic.admin`, because importing that package registers pages on this very site."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.timezone import now
+
+# What an admin class names in `section`; the navigation shows them in this order.
+PEOPLE = "Patients"
+DAYS = "Days and rooms"
+CELLS = "Cells"
+AFTERWARDS = "After the injection"
+LETTERS = "Messages and links"
+HOUSE = "How this clinic works"
+SECTIONS = (PEOPLE, DAYS, CELLS, AFTERWARDS, LETTERS, HOUSE)
+
+SHOWN = 5  # rows of each queue on the first page; the rest is behind "All"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a queue: whom it is about, what is the matter, and where one click leads."""
+
+    who: str
+    what: str
+    url: str
+    action: str = "Open"
+
+
+@dataclass(frozen=True)
+class Queue:
+    """`rows(user, at)` must be limited to what `user` may see; `line(row, at)` may not ask the database."""
+
+    title: str
+    rows: Callable[[Any, datetime], QuerySet[Any]]
+    line: Callable[[Any, datetime], Line]
+    everything: Callable[[], str]
+    empty: str
+    permission: str
+    place: int
+    urgent: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """A queue as one person sees it now."""
+
+    queue: Queue
+    count: int
+    lines: list[Line]
+    url: str
+
+    @property
+    def more(self) -> int:
+        return self.count - len(self.lines)
+
+
+QUEUES: list[Queue] = []
+
+
+def register(*queues: Queue) -> None:
+    QUEUES.extend(queues)
+    QUEUES.sort(key=lambda queue: queue.place)
+
+
+def look_through(user: Any, *, at: datetime) -> list[Look]:
+    """Every queue that `user` may work on, with its count and its first rows."""
+    return [_look(queue, user, at) for queue in QUEUES if user.has_perm(queue.permission)]
+
+
+def _look(queue: Queue, user: Any, at: datetime) -> Look:
+    rows: QuerySet[Model] = queue.rows(user, at)
+    first = list(rows[:SHOWN])
+    count = len(first) if len(first) < SHOWN else rows.count()
+    return Look(queue=queue, count=count, lines=[queue.line(row, at) for row in first], url=queue.everything())
+
+
+class PulposusAdminSite(admin.AdminSite):
+    site_header = "Pulposus"
+    site_title = "Pulposus"
+    index_title = "What needs me now?"
+    index_template = "admin/desk/index.html"
+    site_url = None
+    empty_value_display = "not known"
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The navigation by section, for everything; Django's own list for one app."""
+        apps = super().get_app_list(request, app_label)
+        if app_label:
+            return apps
+        sections: dict[str, list[Any]] = {title: [] for title in (*SECTIONS, "Logins")}
+        for model in (model for app in apps for model in app["models"]):
+            page = self.get_model_admin(model["model"])
+            model["name"] = getattr(page, "called", "") or model["name"]
+            sections[getattr(page, "section", "Logins")].append(model)
+        return [
+            {"name": title, "app_label": f"section-{number}", "models": sorted(models, key=self._place)}
+            for number, (title, models) in enumerate(sections.items())
+            if models
+        ]
+
+    def _place(self, model: dict[str, Any]) -> tuple[int, str]:
+        return getattr(self.get_model_admin(model["model"]), "place", 50), model["name"]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        queues = look_through(request.user, at=now())
+        return super().index(request, {**(extra_context or {}), "queues": queues})

@@ -1,0 +1,181 @@
+"""Scores over time as a picture: drawn on the server as SVG with classes, with a table behind it. Weeks run along, 0 to
+100 up; the windows are pale bands; a line joins only neighbours that were both answered, so a gap stays a gap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from clinic.admin import show
+from followup import outcomes
+from followup.outcomes import Change, TimePoint
+from followup.scoring import THRESHOLDS
+from scheduling.models import Episode
+
+WIDTH, HEIGHT = 560, 260
+LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 34
+TITLES = {"vas": "Back pain, VAS 0-100 mm", "odi": "Disability, ODI 0-100"}
+STATES = {"vas": "pass_vas30mm", "odi": "pass_odi22"}
+SMALLEST = {"vas": "vas15mm", "odi": "odi10"}  # the smallest change that matters: Ostelo 2008
+REACHED = (
+    ("vas30", "Pain down by 30 % or more"),
+    ("vas50", "Pain down by 50 % or more"),
+    ("odi10", "ODI down by 10 points or more"),
+    ("odi15", "ODI down by 15 points or more"),
+    ("pass_vas30mm", "Pain at 30 mm or less"),
+    ("pass_odi22", "ODI at 22 or less"),
+    ("worse", "Worse than before"),
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From weeks and scores to the places of the picture."""
+
+    first: float
+    last: float
+
+    def x(self, weeks: float) -> str:
+        return f"{LEFT + (weeks - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT):.1f}"
+
+    def y(self, score: float | Fraction) -> str:
+        return f"{TOP + (100 - float(score)) / 100 * (HEIGHT - TOP - BOTTOM):.1f}"
+
+
+def outcome_of(episode: Episode) -> SafeString:
+    """Both pictures and the table behind them."""
+    points = [point for point in outcomes.series(episode) if point.weeks is not None]
+    if not points:
+        return show.table((), (), empty="The picture begins with the booking: then the surveys have their dates.")
+    pictures = [picture(measure, points) for measure in TITLES]
+    return render_to_string(
+        "admin/desk/chart.html",
+        {"pictures": pictures, "table": table_of(points), "changes": changes_table(outcomes.changes(episode))},
+    )
+
+
+def picture(measure: str, points: Sequence[TimePoint]) -> dict[str, object]:
+    scale = Scale(min(0.0, *(point.weeks for point in points)) - 2, max(point.weeks for point in points) + 6)
+    scores = [getattr(point, measure) for point in points]
+    marks = [
+        {"x": scale.x(point.weeks), "y": scale.y(score), "label": f"{point.name}: {float(score):.0f}"}
+        for point, score in zip(points, scores, strict=True)
+        if score is not None
+    ]
+    baseline = next((score for point, score in zip(points, scores, strict=True) if point.event.before_injection), None)
+    return {
+        "measure": measure,
+        "title": TITLES[measure],
+        "description": described(measure, points, scores),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+        "bands": [band(point, scale) for point in points if not point.event.before_injection],
+        "lines": lines(points, scores, scale),
+        "marks": marks,
+        "levels": levels(measure, baseline, scale),
+        "grid": [{"y": scale.y(value), "text": value} for value in (0, 25, 50, 75, 100)],
+        "weeks": [{"x": scale.x(week), "text": week} for week in week_marks(scale)],
+        "zero": scale.x(0),
+        "plot": HEIGHT - TOP - BOTTOM,
+        "label_x": LEFT - 6,
+        "week_y": HEIGHT - BOTTOM + 14,
+        "middle_x": (WIDTH + LEFT) / 2,
+        "middle_y": HEIGHT / 2,
+    }
+
+
+def band(point: TimePoint, scale: Scale) -> dict[str, str]:
+    due, event = point.weeks, point.event
+    opens = due - (event.due_on - event.opens_on).days / 7
+    closes = due + (event.closes_on - event.due_on).days / 7
+    return {"x": scale.x(opens), "width": f"{float(scale.x(closes)) - float(scale.x(opens)):.1f}", "name": point.name}
+
+
+def lines(points: Sequence[TimePoint], scores: Sequence[object], scale: Scale) -> list[dict[str, str]]:
+    pairs = zip(zip(points, scores, strict=True), zip(points[1:], scores[1:], strict=True), strict=False)
+    return [
+        {"x1": scale.x(a.weeks), "y1": scale.y(before), "x2": scale.x(b.weeks), "y2": scale.y(after)}
+        for (a, before), (b, after) in pairs
+        if before is not None and after is not None
+    ]
+
+
+def levels(measure: str, baseline: object, scale: Scale) -> list[dict[str, str]]:
+    """The acceptable state, and the smallest change that matters below this patient's own baseline."""
+    state = THRESHOLDS[STATES[measure]].value
+    found = [(state, f"acceptable: {state} or less")]
+    if baseline is not None and float(baseline) >= THRESHOLDS[SMALLEST[measure]].value:
+        change = THRESHOLDS[SMALLEST[measure]].value
+        found.append((float(baseline) - change, f"{change} below baseline"))
+    return [{"y": scale.y(value), "text": text} for value, text in found]
+
+
+def week_marks(scale: Scale) -> list[int]:
+    every = next(step for step in (4, 13, 26, 52) if (scale.last - scale.first) / step <= 9 or step == 52)
+    return list(range(0, int(scale.last) + 1, every))
+
+
+def described(measure: str, points: Sequence[TimePoint], scores: Sequence[object]) -> str:
+    said = [
+        f"{point.name} {'not answered' if score is None else f'{float(score):.0f}'}"
+        for point, score in zip(points, scores, strict=True)
+    ]
+    return f"{TITLES[measure]}: {'; '.join(said)}."
+
+
+def table_of(points: Sequence[TimePoint]) -> SafeString:
+    rows = (
+        (
+            point.name,
+            show.day(point.event.due_on),
+            said(point.vas),
+            said(point.odi),
+            said(point.nrs),
+            show.state(point.event),
+        )
+        for point in points
+    )
+    return show.table(
+        ("Time point", "Due", "VAS (mm)", "ODI", "NRS (0-10)", "State"), rows, empty="No surveys planned."
+    )
+
+
+def said(score: object) -> object:
+    return show.NOTHING if score is None else f"{float(score):.0f}"
+
+
+def changes_table(changes: Sequence[Change]) -> SafeString:
+    """Every time point against the baseline: the change, and each threshold reached or not."""
+    answered = [change for change in changes if change.point.vas is not None or change.point.odi is not None]
+    rows = (
+        (
+            change.point.name,
+            less(change.response.vas_change, "mm"),
+            less(change.response.odi_change, "points"),
+            *(reached(getattr(change.response, name), bad=name == "worse") for name, _ in REACHED),
+        )
+        for change in answered
+    )
+    columns = ("Time point", "Pain", "ODI", *(label for _, label in REACHED))
+    return show.table(columns, rows, empty="It appears with the first answers after the injection.")
+
+
+def less(change: Fraction | None, unit: str) -> object:
+    """A change in words: positive is better in the scores, so it is said as down or up."""
+    if change is None:
+        return show.NOTHING
+    return f"{'down' if change >= 0 else 'up'} {abs(float(change)):.0f} {unit}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def reached(answer: bool | None, *, bad: bool = False) -> object:
+    if answer is None:
+        return show.NOTHING
+    if bad:
+        return show.badge("failed", "yes") if answer else "no"
+    return show.badge("done", "yes") if answer else "no"

@@ -1,0 +1,271 @@
+"""Step 7 at the desk: what is due for whom, with its dates; answers by phone, readings of MRI, calls, and waivers."""
+
+from django import forms
+from django.contrib import admin
+from django.utils import timezone
+
+from clinic.admin import show
+from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
+from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
+from clinic.desk import AFTERWARDS
+from followup import calls, events, imaging, surveys
+from followup.admin import finder
+from followup.models import FollowUpEvent
+from followup.models.event import CallOutcome, EventKind
+from followup.models.survey import Mode
+from followup.states import EVENT_MOVES, EventStatus
+from scheduling.admin.imaging import ReadingForm, discs_of
+from scheduling.states import APPOINTMENT_LIVE
+
+SKIPPED = ("", "skipped")
+
+
+class AnswersForm(StepForm):
+    """The questions of one survey as the patient would see them, read out on the phone or copied from paper. A line
+    cannot be marked by phone: there the same question is asked as a number."""
+
+    mode = forms.ChoiceField(label="How?", choices=[(Mode.PHONE, Mode.PHONE.label), (Mode.PAPER, Mode.PAPER.label)])
+
+    def prepare(self):
+        self.asked = {}
+        for page in surveys.pages(surveys.dated(self.row.pk)):
+            spoken = page.instead or page
+            name = f"q{page.number}"
+            self.asked[name] = (spoken.instrument.code, spoken.question.link_id)
+            self.fields[name] = field_for(spoken.question)
+
+    def arguments(self):
+        answers = {}
+        for name, (code, link_id) in self.asked.items():
+            answers.setdefault(code, {})[link_id] = self.cleaned_data[name]
+        return {"answers": answers, "mode": self.cleaned_data["mode"]}
+
+
+def field_for(question):
+    """A question as a form field for staff; empty is always "skipped"."""
+    if question.kind == "yes_no":
+        return forms.TypedChoiceField(
+            label=question.text,
+            choices=[SKIPPED, ("yes", "yes"), ("no", "no")],
+            coerce=lambda answer: answer == "yes",
+            empty_value=None,
+            required=False,
+            widget=forms.RadioSelect,
+        )
+    if question.kind == "choice":
+        return forms.TypedChoiceField(
+            label=question.text,
+            choices=[*((option.value, option.text) for option in question.options), SKIPPED],
+            coerce=int,
+            empty_value=None,
+            required=False,
+            widget=forms.RadioSelect,
+        )
+    return forms.IntegerField(
+        label=question.text,
+        min_value=question.low,
+        max_value=question.high,
+        required=False,
+        help_text=f"{question.low}: {question.lower}. {question.high}: {question.upper}. Empty: skipped.",
+    )
+
+
+class CallForm(StepForm):
+    outcome = forms.ChoiceField(label="How did the call go?", choices=CallOutcome.choices, widget=forms.RadioSelect)
+    note = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
+
+
+class DueFilter(FirstIsDefault):
+    title = "work"
+    parameter_name = "work"
+
+    def lookups(self, request, model_admin):
+        return (
+            ("open", "Everything open"),
+            ("call", "To call about"),
+            ("mri", "MRI to book"),
+            ("rebook", "MRI to book again"),
+            ("all", "All, with what is closed"),
+        )
+
+    def queryset(self, request, queryset):
+        at = timezone.now()
+        if self.value() == "open":
+            return queryset.filter(status=EventStatus.OPEN)
+        chosen = {"call": calls.queue, "mri": imaging.unbooked, "rebook": imaging.needs_rebooking}.get(self.value())
+        return queryset.filter(pk__in=chosen(at=at).values("pk")) if chosen else queryset
+
+
+def is_open(event) -> bool:
+    return event.status == EventStatus.OPEN
+
+
+def readable(event) -> bool:
+    return event.kind == EventKind.MRI and event.status in (EventStatus.OPEN, EventStatus.MISSED)
+
+
+def may_be_asked(event) -> bool:
+    return event.kind != EventKind.MRI and event.status in (EventStatus.OPEN, EventStatus.MISSED)
+
+
+def booked(event) -> bool:
+    return event.appointment is not None and event.appointment.status in APPOINTMENT_LIVE
+
+
+@admin.register(FollowUpEvent)
+class FollowUpEventAdmin(StepAdmin):
+    section, place = AFTERWARDS, 20
+    called = "What is due"
+    question = "What is due for whom?"
+    empty = "Nothing yet. The plan of a patient appears here once the procedure is booked."
+    list_display = ("patient_name", "name", "due", "window", "status_shown", "phone")
+    list_filter = (DueFilter, "status", "kind", ("episode__patient__site", VisibleRelatedFilter))
+    list_select_related = ("episode__patient__site", "appointment")
+    search_fields = tuple(f"episode__patient__{name}" for name in ("family_name", "given_name", "mrn"))
+    fieldsets = (
+        ("Whom and what is it about?", {"fields": ("patient_link", "phone", "treatment", "name", "kind")}),
+        ("When is it due?", {"fields": ("due", "best", "window")}),
+        ("MRI", {"fields": ("appointment", "mri")}),
+    )
+    readonly_fields = ("patient_link", "phone", "treatment", "due", "best", "window")
+    panels = (
+        Panel("What was seen, disc by disc", lambda event, request: discs_of(event.mri) if event.mri else NO_READING),
+        Panel("Answers", lambda event, request: responses_of(event)),
+        Panel("Calls", lambda event, request: calls_of(event)),
+    )
+    steps = (
+        StepAction(
+            name="answer",
+            label="Record answers by phone or from paper",
+            take=surveys.record,
+            form=AnswersForm,
+            available=may_be_asked,
+            consequence="Read the questions out word for word and enter what the patient says. What stays empty "
+            "counts as "
+            "skipped. Recorded answers are never edited.",
+            done=lambda event: f"The answers of {event.episode.patient} for {event.name} are recorded.",
+            main=is_open,
+        ),
+        StepAction(
+            name="call",
+            label="Log a call",
+            take=calls.log,
+            form=CallForm,
+            available=may_be_asked,
+            permission="followup.add_callattempt",
+            consequence=f"After {calls.ATTEMPTS} calls without an answer the patient is left in peace until the next "
+            f"time "
+            "point.",
+            done=lambda call: (
+                f"The call to {call.event.episode.patient} is logged: {call.get_outcome_display().lower()}."
+            ),
+            then=lambda call: call.event,
+        ),
+        StepAction(
+            name="find-mri",
+            label="Find a time for the MRI",
+            page=finder.page_for_event,
+            available=lambda event: event.kind == EventKind.MRI and is_open(event) and not booked(event),
+            permission="scheduling.add_appointment",
+            main=True,
+        ),
+        StepAction(
+            name="read",
+            label="Record the MRI",
+            take=imaging.read,
+            form=ReadingForm,
+            available=readable,
+            permission="scheduling.add_mristudy",
+            consequence="What a reader saw, disc by disc. It closes this follow-up and cannot be undone.",
+            done=lambda study: f"The MRI of {study.patient} is recorded.",
+            then=lambda study: FollowUpEvent.objects.get(mri=study),
+            main=booked,
+        ),
+        StepAction(
+            name="waive",
+            label="Waive",
+            take=events.waive,
+            form=ReasonForm,
+            available=can_become(EVENT_MOVES, EventStatus.WAIVED),
+            permission="followup.waive_event",
+            consequence='It will not be asked or scanned, and nothing more is sent about it. To undo: "Open again".',
+            done=lambda event: f"Waived for {event.episode.patient}: {event.name}.",
+            destructive=True,
+        ),
+        StepAction(
+            name="reopen",
+            label="Open again",
+            take=events.reopen,
+            form=ReasonForm,
+            available=lambda event: event.status == EventStatus.WAIVED,
+            permission="followup.waive_event",
+            consequence="Its dates are counted from the injection again, and messages about it are sent again.",
+            done=lambda event: f"Open again for {event.episode.patient}: {event.name}.",
+        ),
+    )
+
+    def get_queryset(self, request):
+        rows = super().get_queryset(request).with_dates()
+        rows = rows.select_related("episode__patient__site", "episode__protocol", "appointment", "mri")
+        return rows.order_by("due_on", "pk")
+
+    @admin.display(description="Patient", ordering="episode__patient__family_name")
+    def patient_name(self, event):
+        return str(event.episode.patient)
+
+    @admin.display(description="Patient")
+    def patient_link(self, event):
+        return show.link(event.episode.patient)
+
+    @admin.display(description="Treatment")
+    def treatment(self, event):
+        return show.link(event.episode, event.episode.protocol.name)
+
+    @admin.display(description="Phone")
+    def phone(self, event):
+        return show.known(event.episode.patient.phone)
+
+    @admin.display(description="Due", ordering="due_on")
+    def due(self, event):
+        return show.day(event.due_on)
+
+    @admin.display(description="Best between")
+    def best(self, event):
+        return days(event.optimal_opens_on, event.optimal_closes_on)
+
+    @admin.display(description="Counts between")
+    def window(self, event):
+        return days(event.opens_on, event.closes_on)
+
+    @admin.display(description="State", ordering="status")
+    def status_shown(self, event):
+        return show.state(event)
+
+
+NO_READING = show.NOTHING
+
+
+def days(first, last):
+    return f"{show.day(first)} and {show.day(last)}" if first and last else show.NOTHING
+
+
+def responses_of(event):
+    rows = (
+        (
+            show.link(row, row.instrument.title),
+            show.state(row),
+            row.get_mode_display(),
+            show.known(row.score and f"{row.score:.0f}"),
+        )
+        for row in event.responses.select_related("instrument").order_by("pk")
+    )
+    return show.table(("Survey", "State", "How", "Score"), rows, empty="Nothing answered yet.")
+
+
+def calls_of(event):
+    zone = show.zone_of(event)
+    rows = (
+        (show.when(call.called_at, zone), call.get_outcome_display(), call.called_by, call.note or show.NOTHING)
+        for call in event.calls.order_by("called_at", "pk")
+    )
+    return show.table(("When", "How it went", "By", "Note"), rows, empty="No call yet.")

@@ -1,0 +1,115 @@
+"""What waits after the booking, on the first page: alerts first."""
+
+from datetime import datetime
+
+from django.db.models import Case, Exists, OuterRef, Value, When
+
+from clinic.admin import show
+from clinic.desk import Line, Queue, register
+from followup import calls, imaging
+from followup.admin import finder
+from followup.models import Alert, FollowUpEvent
+from followup.states import AlertStatus
+from scheduling.models import Appointment, Episode
+from scheduling.models.protocol import Visit
+from scheduling.states import APPOINTMENT_LIVE, EpisodeStatus
+
+
+def open_alerts(user, at: datetime):
+    rows = Alert.objects.visible_to(user).exclude(status=AlertStatus.CLOSED)
+    unseen = Case(When(status=AlertStatus.RAISED, then=Value(0)), default=Value(1))
+    return rows.select_related("event__episode__patient__site").order_by(unseen, "raised_at", "pk")
+
+
+def to_book(user, at: datetime):
+    """Treatments that are planned and have no day for the procedure."""
+    live = Appointment.objects.filter(episode=OuterRef("pk"), visit=Visit.PROCEDURE, status__in=APPOINTMENT_LIVE)
+    rows = Episode.objects.visible_to(user).filter(~Exists(live), status=EpisodeStatus.PLANNED, patient__deceased=False)
+    return rows.select_related("patient__site", "protocol").order_by("opened_at", "pk")
+
+
+def mine(queue):
+    """A queue of another module, limited to what one person may see."""
+    return lambda user, at: queue(at=at).visible_to(user)
+
+
+def phone(event) -> str:
+    return event.episode.patient.phone or "no phone number known"
+
+
+register(
+    Queue(
+        title="Worrying answers",
+        rows=open_alerts,
+        line=lambda alert, at: Line(
+            str(alert.event.episode.patient),
+            f"{alert.get_kind_display()}: {alert.detail} Phone {phone(alert.event)}. {alert.get_status_display()}.",
+            show.page_of(alert),
+            "Look",
+        ),
+        everything=lambda: show.list_of(Alert, status__in="raised,acknowledged"),
+        empty="None. A red-flag answer, or pain that rose since the baseline, appears here the same day.",
+        permission="followup.view_alert",
+        place=10,
+        urgent=True,
+    ),
+    Queue(
+        title="Treatments to book",
+        rows=to_book,
+        line=lambda episode, at: Line(
+            str(episode.patient),
+            f"{episode.protocol.name}, {', '.join(episode.target_levels)}",
+            show.page_of(episode),
+            "Find a time",
+        ),
+        everything=lambda: show.list_of(Episode, booked="no"),
+        empty="None. A planned treatment appears here until its procedure day is booked.",
+        permission="scheduling.view_episode",
+        place=60,
+    ),
+    Queue(
+        title="Patients to call about a survey",
+        rows=mine(calls.queue),
+        line=lambda event, at: Line(
+            str(event.episode.patient),
+            f"{event.name}, counts until {show.day(event.closes_on)}; phone {phone(event)}; {event.attempts} of "
+            f"{calls.ATTEMPTS} calls made",
+            show.page_of(event),
+            "Call",
+        ),
+        everything=lambda: show.list_of(FollowUpEvent, work="call"),
+        empty="None. Who has not answered a survey after two reminders appears here: a call brings many answers back.",
+        permission="followup.view_followupevent",
+        place=80,
+    ),
+    Queue(
+        title="MRIs to book",
+        rows=mine(imaging.unbooked),
+        line=lambda event, at: Line(
+            str(event.episode.patient),
+            f"{event.name}, counts from {show.day(event.opens_on)} to {show.day(event.closes_on)}",
+            finder.page_for_event(event),
+            "Find a time",
+        ),
+        everything=lambda: show.list_of(FollowUpEvent, work="mri"),
+        empty="None. A follow-up MRI appears here four weeks before it counts, until it is booked.",
+        permission="followup.view_followupevent",
+        place=90,
+    ),
+    Queue(
+        title="MRIs outside their window",
+        rows=mine(imaging.needs_rebooking),
+        line=lambda event, at: Line(
+            str(event.episode.patient),
+            f"{event.name} is booked on {show.day(event.scan_on)}, but counts from {show.day(event.opens_on)} to "
+            f"{show.day(event.closes_on)}",
+            finder.page_for_move(event.appointment),
+            "Move it",
+        ),
+        everything=lambda: show.list_of(FollowUpEvent, work="rebook"),
+        empty="None. If an injection moves, a booked MRI that no longer fits appears here; nothing is moved silently.",
+        permission="followup.view_followupevent",
+        place=100,
+        urgent=True,
+    ),
+)

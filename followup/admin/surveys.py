@@ -1,0 +1,105 @@
+"""What patients answered, and the wording they were asked in: read-only, because an answer is never edited."""
+
+from django.contrib import admin
+
+from clinic.admin import show
+from clinic.admin.pages import DeskAdmin, Panel, VisibleRelatedFilter
+from clinic.desk import AFTERWARDS, HOUSE
+from followup import instruments
+from followup.models import Instrument, Response
+
+
+def answers_of(response):
+    rows = (
+        (
+            question.text,
+            question.saying(response.answers[question.link_id])
+            if question.link_id in response.answers
+            else show.NOTHING,
+        )
+        for question in instruments.questions(response.instrument)
+    )
+    return show.table(("Question", "Answer"), rows, empty="No questions.")
+
+
+def questions_of(instrument):
+    rows = (
+        (question.text, question.kind.replace("_", " "), " / ".join(option.text for option in question.options))
+        for question in instruments.questions(instrument)
+    )
+    return show.table(("Question", "Kind", "Answers"), rows, empty="No questions.")
+
+
+@admin.register(Response)
+class ResponseAdmin(DeskAdmin):
+    section, place = AFTERWARDS, 30
+    called = "Answers"
+    question = "What did patients answer?"
+    empty = "Nothing yet. An answer appears here when a patient begins a survey, or staff records one by phone."
+    list_display = ("patient_name", "survey", "time_point", "mode", "answered_on", "shown_score", "status_shown")
+    list_filter = ("instrument_code", "mode", "status", ("event__episode__patient__site", VisibleRelatedFilter))
+    list_select_related = ("event__episode__patient__site", "instrument")
+    search_fields = tuple(f"event__episode__patient__{name}" for name in ("family_name", "given_name", "mrn"))
+    ordering = ("-last_answer_at", "pk")
+    fieldsets = (
+        (None, {"fields": ("patient_name", "event", "survey", "mode", "recorded_by", "answered_on")}),
+        ("What is the score?", {"fields": ("shown_score", "raw", "answered", "score_status")}),
+    )
+    readonly_fields = ("patient_name", "survey", "answered_on", "shown_score")
+    editable = ()
+    panels = (Panel("Answers", lambda response, request: answers_of(response)),)
+
+    def has_add_permission(self, request):
+        return False
+
+    @admin.display(description="Patient", ordering="event__episode__patient__family_name")
+    def patient_name(self, response):
+        return str(response.event.episode.patient)
+
+    @admin.display(description="Survey")
+    def survey(self, response):
+        return response.instrument.title
+
+    @admin.display(description="Time point")
+    def time_point(self, response):
+        return response.event.name
+
+    @admin.display(description="Answered", ordering="completed_at")
+    def answered_on(self, response):
+        return show.when(response.completed_at or response.last_answer_at, show.zone_of(response))
+
+    @admin.display(description="Score", ordering="score")
+    def shown_score(self, response):
+        return show.NOTHING if response.score is None else f"{response.score:.0f}"
+
+    @admin.display(description="State", ordering="status")
+    def status_shown(self, response):
+        return show.state(response)
+
+
+@admin.register(Instrument)
+class InstrumentAdmin(DeskAdmin):
+    section, place = HOUSE, 50
+    called = "Survey wordings"
+    question = "In which words do we ask?"
+    empty = "None yet. They are loaded with: manage.py load_reference."
+    list_display = ("title", "code", "version", "language", "scoring", "standing")
+    list_filter = ("code", "language", "active")
+    ordering = ("code", "language", "version")
+    fieldsets = (
+        (None, {"fields": ("title", "code", "version", "language", "scoring", "standing", "placeholder", "licence")}),
+    )
+    readonly_fields = ("standing",)
+    editable = ()
+    panels = (Panel("The questions", lambda instrument, request: questions_of(instrument)),)
+
+    def has_add_permission(self, request):
+        return False
+
+    @admin.display(description="State")
+    def standing(self, instrument):
+        if not instrument.active:
+            return show.badge("", "replaced")
+        return (
+            show.badge("draft", "placeholder, demo only") if instrument.placeholder else show.badge("active", "in use")
+        )

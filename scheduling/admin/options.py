@@ -1,0 +1,76 @@
+"""A found time on its way through a web page: sealed, so that what comes back is what was offered."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core import signing
+
+from clinic import clock
+from clinic.status import StepRefused
+from scheduling.models import Resource
+from scheduling.models.protocol import StepCode
+from scheduling.slots import Option, Placed
+
+SALT = "scheduling.option"
+
+
+def seal(option: Option) -> str:
+    steps = [
+        [step.code, step.start.isoformat(), step.end.isoformat(), [list(units) for units in step.units]]
+        for step in option.steps
+    ]
+    return signing.dumps(steps, salt=SALT, compress=True)
+
+
+def unseal(sealed: str) -> Option:
+    """The option that was offered; StepRefused for anything else."""
+    try:
+        steps = signing.loads(sealed, salt=SALT, max_age=24 * 60 * 60)
+    except signing.BadSignature as forged:
+        raise StepRefused("That time was not offered here, or too long ago. Please search again.") from forged
+    return Option(
+        tuple(
+            Placed(
+                code,
+                datetime.fromisoformat(start),
+                datetime.fromisoformat(end),
+                tuple(tuple(units) for units in needs),
+            )
+            for code, start, end, needs in steps
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An option as the desk shows it."""
+
+    sealed: str
+    words: str
+    steps: list[tuple[str, str, str]]
+
+
+def offers(options: Iterable[Option], zone: Any) -> list[Offer]:
+    """The options in the clinic's time, with the names of the rooms and people they would take."""
+    found = list(options)
+    ids = {
+        unit for option in found for step in option.steps for units in step.units for unit in units if unit.isdigit()
+    }
+    names = {str(row.pk): row.name for row in Resource.objects.filter(pk__in=ids, patient__isnull=True)}
+    return [
+        Offer(
+            sealed=seal(option),
+            words=clock.spoken_range(option.start, option.end, zone),
+            steps=[
+                (
+                    StepCode(step.code).label,
+                    f"{step.start.astimezone(zone):%H:%M}-{step.end.astimezone(zone):%H:%M}",
+                    ", ".join(dict.fromkeys(names[unit] for units in step.units for unit in units if unit in names)),
+                )
+                for step in option.steps
+            ],
+        )
+        for option in found
+    ]
