@@ -14,8 +14,10 @@ class ClinicConfig(AppConfig):
     def ready(self) -> None:
         from clinic import checks  # noqa: F401, PLC0415 - registering start-up checks is what ready() is for
 
-        # The topmost app is migrated last: by then the permissions of all three exist.
-        post_migrate.connect(roles.make_groups, sender=apps.get_app_config("followup"), dispatch_uid="clinic.roles")
+        # Django makes permissions app by app in this same signal, for apps that have models. Whatever their order in
+        # the settings, when the last one has its turn the permissions of ours are there.
+        *_, last = (app for app in apps.get_app_configs() if app.models_module)
+        post_migrate.connect(roles.make_groups, sender=last, dispatch_uid="clinic.roles")
 
 
 class PulposusAdminConfig(admin_apps.AdminConfig):

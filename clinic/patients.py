@@ -87,8 +87,7 @@ def correct(patient: Patient, *, by: str, at: datetime, **changes: Any) -> Patie
         setattr(patient, name, wanted[name])
     _check(patient, at=at)
     _save(patient, update_fields=changed)
-    names = [str(Patient._meta.get_field(name).verbose_name) for name in changed]
-    note(patient, was="registered", became="corrected", by=by, at=at, reason=", ".join(names))
+    note(patient, was="registered", became="corrected", by=by, at=at, reason=", ".join(map(_spoken, changed)))
     return patient
 
 
@@ -208,10 +207,10 @@ def _leave_out_what_cannot_be_reached(found: FoundPatient) -> None:
 @transaction.atomic
 def _keep(found: FoundPatient, *, site: Site, order: int, by: str, at: datetime) -> tuple[str, Patient]:
     """Register or correct one patient: what became of the row, and the patient."""
-    identity = {"mrn_system": found.mrn_system, "mrn": found.mrn}
-    known = Patient.objects.filter(site=site, **identity).first()
+    system, mrn = found.key
+    known = Patient.objects.filter(site=site, mrn_system=system, mrn=mrn).first()
     if known is None:
-        patient = register(site=site, by=by, at=at, **identity, **found.details)
+        patient = register(site=site, mrn_system=system, mrn=mrn, by=by, at=at, **found.details)
     else:
         patient = correct(known, by=by, at=at, **found.details)
     if found.deceased:
@@ -247,9 +246,12 @@ def _check(patient: Patient, *, at: datetime) -> None:
 
 def _sentence(invalid: ValidationError) -> str:
     return " ".join(
-        f"{str(Patient._meta.get_field(name).verbose_name).capitalize()}: {' '.join(messages)}"
-        for name, messages in invalid.message_dict.items()
+        f"{_spoken(name).capitalize()}: {' '.join(messages)}" for name, messages in invalid.message_dict.items()
     )
+
+
+def _spoken(field_name: str) -> str:
+    return str(getattr(Patient._meta.get_field(field_name), "verbose_name", field_name))
 
 
 def _save(patient: Patient, **how: Any) -> None:

@@ -13,7 +13,7 @@ KEEP = ("view", "add", "change")  # nobody deletes: what was wrong is corrected,
 READ = ("view",)
 
 # What a coordinator may do with each model. A model that is not here is for superusers only.
-DESK = {
+DESK: dict[str, dict[str, tuple[str, ...]]] = {
     "clinic": {
         "patient": KEEP,
         "practitioner": KEEP,

@@ -29,7 +29,7 @@ FOLDER = VAR / "demo"
 LOGS = FOLDER / "logs"
 STEPS = {
     "migrating the database": ["migrate", "--noinput"],
-    "filling the demo clinic": ["seed_demo", "--step", "followed_up"],
+    "filling the demo clinic": ["seed_demo"],
 }
 
 

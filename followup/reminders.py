@@ -149,15 +149,15 @@ WHY_NO_CARE = {
 class AboutEvent(messages.Kind):
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         event = _event(message)
-        if event.status != EventStatus.OPEN:
-            return WHY_CLOSED[event.status]
-        if event.episode.status in WHY_NO_CARE:
-            return WHY_NO_CARE[event.episode.status]
+        if reason := WHY_CLOSED.get(event.status) or WHY_NO_CARE.get(event.episode.status):
+            return reason
         if event.due_on is None:
             return "The injection has no date any more."
         if clock.local_date(at, message.site.time_zone) < self.opens_on(event):
             return "Its window has moved to a later day; it is asked for then."
-        if at >= events.answerable_until(event):
+        if event.before_injection and event.episode.injected:
+            return "It was for before the injection, which has taken place."
+        if at >= events.window_end(event):
             return "Its window has closed."
         return ""
 

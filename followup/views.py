@@ -24,7 +24,7 @@ from followup.states import EventStatus
 from followup.surveys import Page, Standing
 
 # The line in line.svg, in the picture's own pixels: what a browser without JavaScript sends is a place in it.
-LINE_START, LINE_END = 10, 290
+LINE_START, LINE_END = 8, 232
 NOTHING = object()  # pressed "next" without an answer, which is not the same as skipping
 
 
@@ -137,6 +137,7 @@ def _ask(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], page: Pa
         page=page,
         last=all(other.answered for other in pages if other.number != page.number),
         earlier=page.number - 1,
+        line=page not in pages,  # the number is asked where a line could be marked
         symptoms=page.instrument.scoring == "symptoms",
         problem=problem,
     )

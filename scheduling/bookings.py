@@ -13,7 +13,7 @@ from clinic.status import move as move_status
 from clinic.text import clean
 from scheduling import cells, chains, diary, limits, slots
 from scheduling.chains import Taking
-from scheduling.models import Appointment, AppointmentStep, Episode, Harvest, Resource, Verdict
+from scheduling.models import Appointment, AppointmentStep, Episode, Harvest, Verdict
 from scheduling.models.protocol import StepCode, Visit
 from scheduling.search import Search, Shortage, find
 from scheduling.states import (
@@ -164,21 +164,12 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
     if appointment.status == AppointmentStatus.HELD:
         _refuse_lapsed(appointment, at)
     steps = list(appointment.steps.order_by("order"))
-    old = {step.pk: (step.during.lower, step.during.upper) for step in steps}
 
-    resources = _lock(option, appointment.episode, besides=diary.resources_of(appointment), by=by, at=at)
-    diary.release(appointment)
-    taken = _check(_fresh(appointment.episode), appointment.visit, option, resources, at=at, moving=True)
-    for step, placed in zip(steps, option.steps, strict=True):
-        step.during = DateTimeTZRange(placed.start, placed.end)
-        if old[step.pk] != (placed.start, placed.end):
-            step.sequence += 1
-            step.changed_at = at
-    AppointmentStep.objects.bulk_update(steps, ["during", "sequence", "changed_at"])
-    was = appointment.during.lower
-    times_changed = any(step.changed_at == at for step in steps)
+    taken = _claim(option, appointment.episode, visit=appointment.visit, moving=appointment, by=by, at=at)
+    _check(_fresh(appointment.episode), appointment.visit, option, taken, at=at, moving=True)
+    was, new_time = appointment.during.lower, _retime(steps, option, at=at)
     appointment.during = DateTimeTZRange(option.start, option.end)
-    appointment.version += times_changed  # the patient is told of a new time, not of another nurse
+    appointment.version += new_time  # the patient is told of a new time, not of another nurse
     appointment.changed_at = at
     appointment.save(update_fields=["during", "version", "changed_at"])
     diary.reserve(appointment, steps, taken)
@@ -186,9 +177,7 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
     cells.allocate(appointment, by=by, at=at)
     _set_anchor(appointment)
     zone = appointment.site.zone
-    told = (
-        f"From {spoken(was, zone)} to {spoken(option.start, zone)}" if times_changed else "Same time, other resources"
-    )
+    told = f"From {spoken(was, zone)} to {spoken(option.start, zone)}" if new_time else "Same time, other resources"
     note(appointment, was=appointment.status, became=appointment.status, by=by, at=at, reason=f"{told}. {reason}")
     return appointment
 
@@ -234,9 +223,9 @@ def _place(
     episode: Episode, status: AppointmentStatus, *, visit: str, option: slots.Option, by: str, at: datetime
 ) -> Appointment:
     """Write a new visit with its steps, reservations and cells. Call inside a transaction."""
-    resources = _lock(option, episode, by=by, at=at)
+    taken = _claim(option, episode, visit=visit, by=by, at=at)
     episode = _fresh(episode)
-    taken = _check(episode, visit, option, resources, at=at)
+    _check(episode, visit, option, taken, at=at)
     appointment = Appointment.objects.create(
         site=episode.patient.site,
         episode=episode,
@@ -265,15 +254,22 @@ def _place(
     return appointment
 
 
-def _lock(
-    option: slots.Option, episode: Episode, *, besides: frozenset[int] | set[int] = frozenset(), by: str, at: datetime
-) -> dict[int, Resource]:
-    """Everything the option names, the patient, and what is to be given back, locked at once; lapsed holds cleared."""
+def _claim(
+    option: slots.Option, episode: Episode, *, visit: str, moving: Appointment | None = None, by: str, at: datetime
+) -> list[Taking]:
+    """Lock all that the option takes, once it is seen to be what the protocol asks for, and free. Holds that have run
+    out give way, and so does the old time of a visit that moves."""
+    chain = chains.chain(episode.protocol, visit=visit, levels=len(episode.target_levels))
     own = diary.patient_resource(episode.patient)
-    resources = diary.lock(chains.resource_ids(option) | besides | {own.pk})
+    given_back = diary.resources_of(moving) if moving else set()
+    resources = diary.lock(chains.resource_ids(option) | given_back | {own.pk})
     for held in diary.lapsed_on(resources.keys(), at=at):
         _lapse(held, by=by, at=at)
-    return resources
+    if moving:
+        diary.release(moving)
+    taken = chains.takings(option, chain, resources=resources, patient=resources[own.pk])
+    diary.check_free(taken)
+    return taken
 
 
 def _fresh(episode: Episode) -> Episode:
@@ -284,24 +280,28 @@ def _fresh(episode: Episode) -> Episode:
 
 
 def _check(
-    episode: Episode,
-    visit: str,
-    option: slots.Option,
-    resources: dict[int, Resource],
-    *,
-    at: datetime,
-    moving: bool = False,
-) -> list[Taking]:
-    """What the option takes, once everything about it has been looked at again; StepRefused at the first doubt."""
+    episode: Episode, visit: str, option: slots.Option, taken: list[Taking], *, at: datetime, moving: bool = False
+) -> None:
+    """Everything else that must be so at the moment of booking; StepRefused at the first doubt."""
+    site = episode.patient.site
     limits.check_bookable(episode, visit=visit, at=at, moving=moving)
-    chain = chains.chain(episode.protocol, visit=visit, levels=len(episode.target_levels))
-    patient = next(resource for resource in resources.values() if resource.patient_id == episode.patient_id)
-    taken = chains.takings(option, chain, resources=resources, patient=patient)
     if option.start <= at:
         raise StepRefused("That time has passed. Search again.")
-    limits.check_day(episode, local_date(option.start, episode.patient.site.zone), visit=visit, at=at, moving=moving)
-    diary.check_open(episode.patient.site, taken)
-    return taken
+    limits.check_day(episode, local_date(option.start, site.zone), visit=visit, at=at, moving=moving)
+    diary.check_open(site, taken)
+
+
+def _retime(steps: list[AppointmentStep], option: slots.Option, *, at: datetime) -> bool:
+    """Give the steps their new times; True if any has changed. Its calendar entry takes note, the others stay."""
+    later = []
+    for step, placed in zip(steps, option.steps, strict=True):
+        if (step.during.lower, step.during.upper) != (placed.start, placed.end):
+            step.during = DateTimeTZRange(placed.start, placed.end)
+            step.sequence += 1
+            step.changed_at = at
+            later.append(step)
+    AppointmentStep.objects.bulk_update(later, ["during", "sequence", "changed_at"])
+    return bool(later)
 
 
 def _locked(appointment: Appointment) -> Appointment:

@@ -66,7 +66,7 @@ def allocate(appointment: Appointment, *, by: str, at: datetime) -> list[Unit]:
     episode = appointment.episode
     product = episode.protocol.product
     wanted = needed(episode.protocol, visit=appointment.visit, levels=len(episode.target_levels))
-    lacking = wanted - of(appointment).count()
+    lacking = wanted - of(appointment).count() if wanted else 0
     if lacking <= 0:
         return []
     ends = appointment.steps.get(code=StepCode.INJECTION).during.upper

@@ -122,8 +122,9 @@ def _locked(resource: Resource, during: DateTimeTZRange, plan: Mapping[str, slot
     visits = list(affected(resource, during))
     if forgotten := [visit for visit in visits if str(visit.pk) not in plan or visit.pk not in found]:
         on = spoken_range(during.lower, during.upper, resource.site.zone)
+        need = "1 visit needs" if len(visits) == 1 else f"{len(visits)} visits need"
+        have = "1 has" if len(forgotten) == 1 else f"{len(forgotten)} have"
         raise StepRefused(
-            f"{len(visits)} visits need {resource} on {on}, and {len(forgotten)} of them have no plan. "
-            "Say for each where it goes, or that it is cancelled."
+            f"{need} {resource} on {on}; {have} no plan. Say for each where it goes, or that it is cancelled."
         )
     return visits

@@ -128,7 +128,8 @@ def _write(rows: list[Reservation], *, site: Site) -> None:
     except IntegrityError as clash:
         if not breaks(clash, ONE_RESERVATION):
             raise
-        raise _taken(rows, site) from clash
+        taken = holder_of((row.resource_id, row.during) for row in rows)
+        raise _taken(taken, site) from clash
 
 
 def release(appointment: Appointment) -> None:
@@ -140,18 +141,26 @@ def unblock(closure: Closure) -> None:
     Reservation.objects.filter(closure=closure, live=True).update(live=False)
 
 
-def _taken(rows: Iterable[Reservation], site: Site) -> TimeTaken:
-    wanted = Q()
-    for row in rows:
-        wanted |= Q(resource=row.resource, during__overlap=row.during)
-    holder = (
-        Reservation.objects.filter(wanted, live=True)
-        .select_related("resource", "closure", "step__appointment")
-        .order_by("during", "pk")
-        .first()
-    )
-    if holder is None:
-        return TimeTaken("Somebody else took that time a moment ago. Search again.")
+def check_free(taken: Collection[Taking]) -> None:
+    """Raise TimeTaken if somebody has any of it. Call with the resources locked: then nobody slips in between, and the
+    constraint is there for whoever forgets."""
+    wanted = ((taking.resource.pk, DateTimeTZRange(taking.start, taking.free_again)) for taking in taken)
+    if holder := holder_of(wanted):
+        raise _taken(holder, holder.resource.site)
+
+
+def holder_of(wanted: Iterable[tuple[int, DateTimeTZRange]]) -> Reservation | None:
+    """The first live reservation in the way of any of these."""
+    any_of = Q(pk__in=())
+    for resource, during in wanted:
+        any_of |= Q(resource=resource, during__overlap=during)
+    related = ("resource__site", "closure", "step__appointment")
+    return Reservation.objects.filter(any_of, live=True).select_related(*related).order_by("during", "pk").first()
+
+
+def _taken(holder: Reservation | None, site: Site) -> TimeTaken:
+    if holder is None:  # given back before we could look
+        return TimeTaken("Somebody had that time a moment ago. Search again.")
     when = spoken_range(holder.during.lower, holder.during.upper, site.zone)
     return TimeTaken(f"{holder.resource} is taken on {when}: {whose(holder)}. Search again for a free time.")
 

@@ -95,9 +95,10 @@ def _worst(values: Sequence[int | None]) -> int | None:
 
 def _slip(disc: DiscReading | None) -> int | None:
     """Grade of spondylolisthesis: none seen is grade 0; seen but not graded is unknown."""
-    if disc is None or disc.spondylolisthesis_grade is not None:
-        return disc and disc.spondylolisthesis_grade
-    return 0 if disc.spondylolisthesis is False else None
+    if disc is None:
+        return None
+    seen_none = disc.spondylolisthesis is False and disc.spondylolisthesis_grade is None
+    return 0 if seen_none else disc.spondylolisthesis_grade
 
 
 def _conservative_months(treatments: Iterable[PriorTreatment], *, on: date) -> int:

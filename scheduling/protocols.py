@@ -72,8 +72,7 @@ def _load_protocol(given: dict[str, Any]) -> bool:
     )
     if made:
         for visit, steps in given["visits"].items():
-            for order, step in enumerate(steps, start=1):
-                _add_step(protocol, visit, order, step)
+            _add_steps(protocol, visit, steps)
             chains.check(protocol, visit=visit)
     return made
 
@@ -84,9 +83,18 @@ def _criteria(given: dict[str, Any]) -> CriteriaSet:
     raise StepRefused(f"Protocol {given['name']} asks for criteria {given['criteria']}, which are not loaded.")
 
 
-def _add_step(protocol: Protocol, visit: str, order: int, given: dict[str, Any]) -> None:
+def _add_steps(protocol: Protocol, visit: str, given: list[dict[str, Any]]) -> None:
+    steps = ProtocolStep.objects.bulk_create(
+        _step(protocol, visit, order, form) for order, form in enumerate(given, start=1)
+    )
+    StepNeed.objects.bulk_create(
+        StepNeed(step=step, **need) for step, form in zip(steps, given, strict=True) for need in form["needs"]
+    )
+
+
+def _step(protocol: Protocol, visit: str, order: int, given: dict[str, Any]) -> ProtocolStep:
     least, most = given.get("gap", (0, 0))
-    step = ProtocolStep.objects.create(
+    return ProtocolStep(
         protocol=protocol,
         visit=visit,
         order=order,
@@ -96,5 +104,3 @@ def _add_step(protocol: Protocol, visit: str, order: int, given: dict[str, Any])
         gap_min=least,
         gap_max=most,
     )
-    for need in given["needs"]:  # one by one: their ids keep the order of the file
-        StepNeed.objects.create(step=step, **need)

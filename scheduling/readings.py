@@ -93,7 +93,7 @@ def _rows(content: bytes) -> Iterator[tuple[int, dict[str, str] | RowRefused]]:
         comma = max(",;\t", key=header.count)
         names = _cells(header, comma)
     except RowRefused as broken:
-        raise FileRefused(f"The header cannot be read. {broken}") from broken
+        raise FileRefused(f"The file does not begin with the header of a CSV table. {broken}") from broken
     fields = _fields(names)
     for line, content_of_line in lines:
         try:

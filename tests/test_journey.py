@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 
 from clinic import messages
-from followup import events, imaging, outcomes, recovery, surveys
+from followup import events, imaging, outcomes, recovery
 from followup import reminders as followup_reminders
 from followup.demo import walk
 from followup.models import FollowUpEvent
@@ -29,8 +29,12 @@ def dated(episode):
     return {event.code: event for event in FollowUpEvent.objects.with_dates().filter(episode=episode)}
 
 
+def told(patient):
+    return sorted(patient.messages.filter(status="sent").values_list("kind", flat=True))
+
+
 @pytest.mark.django_db
-def test_one_patient_from_referral_to_the_outcome_at_two_years(patient, at, settings):
+def test_one_patient_from_referral_to_the_outcome_at_two_years(patient, at):
     # 1 referred
     referral = referrals.receive(
         patient, source="Family practice", reason="Low back pain for two years", received_on=at.date(), by="ann", at=at
@@ -48,7 +52,8 @@ def test_one_patient_from_referral_to_the_outcome_at_two_years(patient, at, sett
     found = bookings.find(episode, visit=Visit.PROCEDURE, earliest=at.date() + timedelta(days=7), at=at)
     day = bookings.book_at(episode, visit=Visit.PROCEDURE, option=found.options[0], by="ann", at=at)
     sweep(at)
-    assert [message.to for message in mail.outbox] == [[patient.email]]
+    assert told(patient) == ["appointment.booked", "survey.invitation"]
+    assert {recipient for message in mail.outbox for recipient in message.to} == {patient.email}
 
     # ... and moved: every later date moves with it, because none was copied
     before = dated(episode)["month-6"].due_on
@@ -101,4 +106,3 @@ def test_one_patient_from_referral_to_the_outcome_at_two_years(patient, at, sett
     episode.refresh_from_db()
     assert episode.status == "completed"
     assert [point.vas for point in outcomes.series(episode) if point.vas is not None][-1] == 20
-    assert surveys.__name__

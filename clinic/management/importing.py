@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -28,7 +29,7 @@ class ImportCommand(BaseCommand):
         parser.add_argument("file", help="The file to read.")
         parser.add_argument("--site", metavar="CODE", help="Which site; not needed where there is only one.")
 
-    def read(self, *, path: str, site: Site, progress: imports.Progress, **options: Any) -> ImportReport:
+    def read(self, *, path: str, site: Site, progress: imports.Progress, at: datetime, **options: Any) -> ImportReport:
         raise NotImplementedError
 
     def handle(self, *, file: str, site: str | None, **options: Any) -> None:

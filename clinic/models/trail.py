@@ -6,6 +6,8 @@ from django.db import models
 class StatusChange(models.Model):
     """One move of one status, written in the transaction that made it. By name, not by foreign key, on purpose."""
 
+    PERSONAL = ("reason",)
+
     subject = models.CharField(max_length=80, help_text="Model label, for example scheduling.Appointment.")
     subject_id = models.CharField(max_length=40)
     was = models.CharField(max_length=30, blank=True)

@@ -2,8 +2,7 @@
 
 from datetime import datetime, time, timedelta
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 from django.db import transaction
 
 from clinic.models import Practitioner, Site, StaffMember
@@ -28,6 +27,8 @@ PEOPLE = (
     (K.NURSE, "", ("Ines Moreau", "Peter Novak", "Grace Mensah", "Leila Haddad"), ()),
     (K.CELL_OPERATOR, "", ("Tomas Varga", "Sofia Rossi"), ()),
 )
+
+DEMO_LOGINS = (("coordinator", COORDINATOR, ""), ("clinician", CLINICIAN, "Dr Amara Okafor"))
 
 
 @transaction.atomic
@@ -92,9 +93,9 @@ def stock_cells(site: Site, *, at: datetime, units: int = 30, shelf_life: timede
 @transaction.atomic
 def staff_member(
     site: Site, username: str, role: str, *, password: str | None = None, practitioner: str = ""
-) -> object:
+) -> User:
     """A login that may work at `site` in one role; `practitioner` is the name of the person it belongs to."""
-    users = get_user_model().objects
+    users = User.objects
     user, made = users.get_or_create(username=username, defaults={"is_staff": True})
     if made:
         user.set_password(password)
@@ -107,6 +108,10 @@ def staff_member(
     return user
 
 
-def demo_logins(site: Site, *, password: str) -> None:
-    staff_member(site, "coordinator", COORDINATOR, password=password)
-    staff_member(site, "clinician", CLINICIAN, password=password, practitioner="Dr Amara Okafor")
+def demo_logins(site: Site, *, password: str) -> tuple[str, ...]:
+    """The demo's logins, both with `password`, also if they were made before with another. Returns their names."""
+    for username, role, practitioner in DEMO_LOGINS:
+        user = staff_member(site, username, role, practitioner=practitioner)
+        user.set_password(password)
+        user.save(update_fields=["password"])
+    return tuple(username for username, _, _ in DEMO_LOGINS)

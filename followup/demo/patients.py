@@ -214,4 +214,4 @@ def follow(crowd: Crowd, appointment: Appointment, *, until: int, end: int = 30,
             calls.log(event, outcome=CallOutcome.ANSWERED, note="", by=BY, at=at)
             walk.follow_up(event, vas=vas, at=at, mode="phone")
         else:
-            walk.follow_up(event, vas=vas, at=at, worried=worried and event.code.endswith("3"))
+            walk.follow_up(event, vas=vas, at=at, worried=worried and event.code == "day-1")

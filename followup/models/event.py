@@ -193,6 +193,7 @@ class CallAttempt(models.Model):
     """One phone call about one event."""
 
     SITE_PATH = "event__episode__patient__site"
+    PERSONAL = ("note",)
 
     event = models.ForeignKey(FollowUpEvent, on_delete=models.PROTECT, related_name="calls")
     outcome = models.CharField(max_length=15, choices=CallOutcome)

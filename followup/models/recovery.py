@@ -45,6 +45,7 @@ class RecoveryScore(models.Model):
 
 class Discharge(models.Model):
     SITE_PATH = "injection__appointment__site"
+    PERSONAL = ("escorted_by", "note")
 
     injection = models.OneToOneField(Injection, on_delete=models.PROTECT, related_name="+")
     score = models.ForeignKey(RecoveryScore, on_delete=models.PROTECT, related_name="+")

@@ -16,7 +16,7 @@ from followup.rehearsal.report import Report
 from scheduling import bookings
 from scheduling import reminders as scheduling_reminders
 
-TICKS = (time(9, 5), time(13, 0), time(18, 30))  # local times at which the sweeps run; agenda items run before them
+TICKS = (time(9, 5), time(18, 30))  # local times at which the sweeps run; agenda items run before them
 MAILS_A_SWEEP = 50
 
 

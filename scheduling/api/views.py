@@ -199,7 +199,7 @@ class Episodes(Browsable):
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def slots(self, request: Any, pk: str) -> Response:
         """Search for times at which every step of a visit fits, or say what is short."""
-        asked, episode = self.asked(VisitSearch), self.get_object()
+        episode, asked = self.get_object(), self.asked(VisitSearch)
         found = bookings.find(episode, at=now(), **asked)
         return Response(Slots(offered(found, episode=episode, visit=asked["visit"])).data)
 
@@ -256,7 +256,7 @@ class Appointments(Browsable):
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def slots(self, request: Any, pk: str) -> Response:
         """Search for other times for this appointment; its own time counts as free."""
-        asked, appointment = self.asked(Search), self.get_object()
+        appointment, asked = self.get_object(), self.asked(Search)
         episode, visit = appointment.episode, appointment.visit
         found = bookings.find(episode, visit=visit, ignore=appointment, at=now(), **asked)
         return Response(Slots(offered(found, episode=episode, visit=visit)).data)
@@ -308,12 +308,14 @@ class Resources(Browsable):
     needs = {"affected": "scheduling.view_appointment"}
     filterset_class = ResourceFilter
 
-    @extend_schema(parameters=[PeriodAsked], responses={200: AppointmentSerializer(many=True), 400: Invalid}, filters=False)
+    @extend_schema(
+        parameters=[PeriodAsked], responses={200: AppointmentSerializer(many=True), 400: Invalid}, filters=False
+    )
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def affected(self, request: Any, pk: str) -> Response:
         """The appointments that a closure in this time would affect: each needs a place in its plan."""
-        during = self.asked(PeriodAsked)
-        rows = closures.affected(self.get_object(), DateTimeTZRange(during["start"], during["end"]))
+        resource, asked = self.get_object(), self.asked(PeriodAsked)
+        rows = closures.affected(resource, DateTimeTZRange(asked["start"], asked["end"]))
         shown = seen_by(request, Appointment.objects.filter(pk__in=rows.values("pk")))
         shown = shown.select_related("episode").prefetch_related(STEPS).order_by("during", "pk")
         return Response(AppointmentSerializer(shown, many=True, context=self.get_serializer_context()).data)

@@ -124,6 +124,7 @@ class PriorTreatment(models.Model):
     """Something tried before, with its dates; months of conservative care are counted from these rows."""
 
     SITE_PATH = "evaluation__referral__patient__site"
+    PERSONAL = ("detail",)
 
     evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="treatments")
     kind = models.CharField(max_length=20, choices=Treatment)
@@ -169,6 +170,7 @@ class Verdict(models.Model):
     """What the criteria said, line by line, and what a clinician signed."""
 
     SITE_PATH = "evaluation__referral__patient__site"
+    PERSONAL = ("reasons", "override_reason")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     evaluation = models.ForeignKey(Evaluation, on_delete=models.PROTECT, related_name="verdicts")

@@ -13,6 +13,7 @@ class Injection(models.Model):
     """FHIR Procedure. Fluoroscopy figures are kept as displayed, with their unit."""
 
     SITE_PATH = "appointment__site"
+    PERSONAL = ("kit", "notes")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     episode = models.OneToOneField(Episode, on_delete=models.PROTECT, related_name="injection")

@@ -115,6 +115,7 @@ class Harvest(models.Model):
     """The patient's own cells, and the kit that carries their identity until they are injected (FHIR Specimen)."""
 
     SITE_PATH = "appointment__site"
+    PERSONAL = ("kit", "notes")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     appointment = models.OneToOneField("scheduling.Appointment", on_delete=models.PROTECT, related_name="harvest")

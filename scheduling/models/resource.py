@@ -13,6 +13,7 @@ class Resource(models.Model):
     """One thing or person that can be in one place at a time: room 3, C-arm 2, bay 7, a nurse, a patient."""
 
     SITE_PATH = "site"
+    PERSONAL = ("name",)
 
     site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="resources")
     kind = models.CharField(max_length=20, choices=ResourceKind)

@@ -143,6 +143,16 @@ def test_the_baseline_is_asked_for_before_the_injection_and_nothing_else_is(plan
     assert sweep(planned.anchor_at + timedelta(days=60)) == []  # nobody has recorded an injection
 
 
+def test_the_baseline_is_not_asked_for_once_the_injection_has_taken_place(planned):
+    reminders.queue_due(at=nine(event_of(planned, "baseline").optimal_opens_on))
+    injection = walk.inject(planned.appointments.get())
+
+    assert INVITE not in sweep(injection.ended_at)
+    assert Message.objects.get(kind=reminders.INVITATION).reason == (
+        "It was for before the injection, which has taken place."
+    )
+
+
 def test_a_survey_is_not_asked_for_before_its_time_when_the_injection_moves_at_the_last_moment(planned, at):
     opens = nine(event_of(planned, "baseline").optimal_opens_on)
     reminders.queue_due(at=opens)

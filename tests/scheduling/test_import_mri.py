@@ -153,8 +153,14 @@ def test_it_does_not_matter_what_wrote_the_file(bring_in, content):
             f"Columns missing: Patient, IVD label, Pfirrman grade. Expected are: {HEADER.replace(',', ', ')}.",
         ),
         (b"Patient,patient,IVD label,Pfirrman grade\n", "The file has more than one column Patient."),
-        (b"Pati\xebnt,IVD label\n1,1", "The header cannot be read. Not UTF-8 text. Save the file as UTF-8."),
-        (b'"Patient\n1,1', "The header cannot be read. Not a row of a table: unexpected end of data."),
+        (
+            b"Pati\xebnt,IVD label\n1,1",
+            "The file does not begin with the header of a CSV table. Not UTF-8 text. Save the file as UTF-8.",
+        ),
+        (
+            b'"Patient\n1,1',
+            "The file does not begin with the header of a CSV table. Not a row of a table: unexpected end of data.",
+        ),
     ],
 )
 def test_a_file_that_is_something_else_is_refused_as_a_whole(bring_in, content, sentence):

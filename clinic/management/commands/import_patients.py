@@ -13,5 +13,5 @@ class Command(ImportCommand):
     help = "Register patients from a file of FHIR R4 Patients (NDJSON or a Bundle). Safe to repeat."
     rows = "Patients"
 
-    def read(self, *, path: str, site: Site, progress: imports.Progress, at: datetime, **_options: Any) -> ImportReport:
+    def read(self, *, path: str, site: Site, progress: imports.Progress, at: datetime, **options: Any) -> ImportReport:
         return patients.import_file(path, site=site, by=BY, at=at, progress=progress)

@@ -41,7 +41,7 @@ def _tables(module: ModuleType) -> Iterator[tuple[str, Mapping[TextChoices, set[
 def _diagram(moves: Mapping[TextChoices, set[str]]) -> str:
     """A table begins with the state in which a thing is made; a state that leads nowhere is an end."""
     states = list(moves)
-    place = {state: number for number, state in enumerate(states)}
+    place: dict[str, int] = {state: number for number, state in enumerate(states)}
     lines = ["stateDiagram-v2"]
     lines += [f'    state "{state.label}" as {_id(state)}' for state in states]
     lines.append(f"    [*] --> {_id(states[0])}")

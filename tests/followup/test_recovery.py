@@ -1,0 +1,107 @@
+"""From the table to home, and what the patient may do in the weeks after."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from clinic.status import StepRefused
+from followup import recovery
+from followup.models import Discharge, RecoveryScore
+
+FIT = {"vital_signs": 2, "activity": 2, "comfort": 2, "bleeding": 2, "intake": 1}
+UNFIT = FIT | {"comfort": 1}
+
+
+@pytest.fixture
+def injection(injected):
+    return injected.injection
+
+
+@pytest.fixture
+def hour(injection):
+    return injection.ended_at + timedelta(hours=1)
+
+
+def test_nine_of_ten_goes_home(injection, hour):
+    recovery.score(injection, items=FIT, by="nurse", at=hour)
+
+    home = recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour)
+
+    assert (home.score.total, home.escorted_by, home.note) == (9, "spouse", "")
+
+
+def test_eight_of_ten_stays_until_the_next_score(injection, hour):
+    recovery.score(injection, items=UNFIT, by="nurse", at=hour)
+
+    with pytest.raises(recovery.NotFitToGoHome, match="8 of 10; 9 is needed"):
+        recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour)
+    recovery.score(injection, items=FIT, by="nurse", at=hour + timedelta(minutes=30))
+    recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour + timedelta(minutes=30))
+
+    assert Discharge.objects.get().score.total == 9
+
+
+def test_only_the_latest_score_counts(injection, hour):
+    recovery.score(injection, items=FIT, by="nurse", at=hour)
+    recovery.score(injection, items=UNFIT, by="nurse", at=hour + timedelta(minutes=30))
+
+    with pytest.raises(recovery.NotFitToGoHome):
+        recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour + timedelta(hours=1))
+
+
+def test_below_nine_needs_a_reason(injection, hour):
+    recovery.score(injection, items=UNFIT, by="nurse", at=hour)
+
+    home = recovery.discharge(injection, escorted_by="spouse", note="As usual for her", by="nurse", at=hour)
+
+    assert home.note == "As usual for her"
+
+
+def test_nobody_goes_home_unscored_or_twice(injection, hour):
+    with pytest.raises(recovery.NotFitToGoHome, match="no discharge score"):
+        recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour)
+    recovery.score(injection, items=FIT, by="nurse", at=hour)
+    recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour)
+
+    with pytest.raises(StepRefused, match="gone home already"):
+        recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour)
+    with pytest.raises(StepRefused, match="gone home already"):
+        recovery.score(injection, items=FIT, by="nurse", at=hour)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [FIT | {"comfort": 3}, FIT | {"comfort": -1}, FIT | {"comfort": True}, {"comfort": 2}, FIT | {"pulse": 1}],
+)
+def test_five_items_of_nought_to_two(injection, hour, items):
+    with pytest.raises(StepRefused):
+        recovery.score(injection, items=items, by="nurse", at=hour)
+
+    assert RecoveryScore.objects.count() == 0
+
+
+def test_times_make_sense(injection, hour):
+    with pytest.raises(StepRefused, match="after it"):
+        recovery.score(injection, items=FIT, by="nurse", at=injection.ended_at - timedelta(minutes=1))
+    recovery.score(injection, items=FIT, by="nurse", at=hour)
+
+    with pytest.raises(StepRefused, match="before the latest score"):
+        recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour - timedelta(minutes=1))
+
+
+def test_stages_follow_the_injection(injected):
+    stages = recovery.stages(injected)
+
+    assert [(dated.stage.name, dated.begins_on, dated.ends_on) for dated in stages] == [
+        ("Rest", date(2026, 5, 11), date(2026, 5, 13)),
+        ("Protect", date(2026, 5, 14), date(2026, 5, 18)),
+        ("Light activity", date(2026, 5, 19), date(2026, 5, 25)),
+        ("Rebuild", date(2026, 5, 26), date(2026, 6, 22)),
+        ("As cleared", date(2026, 6, 23), None),
+    ]
+
+
+def test_there_are_no_stages_without_a_date(booked):
+    booked.anchor_at = None
+
+    assert recovery.stages(booked) == ()
