@@ -219,25 +219,23 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["clinic.api.callers.StaffOrToken"],  # what can be asked is for those who may ask
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {
-        place.rpartition(".")[2]: place
-        for place in (
-            "clinic.states.MessageStatus",
-            "followup.models.alert.AlertKind",
-            "followup.models.event.EventKind",
-            "followup.states.AlertStatus",
-            "followup.states.EventStatus",
-            "followup.states.ResponseStatus",
-            "scheduling.models.evaluation.Outcome",
-            "scheduling.models.evaluation.Treatment",
-            "scheduling.models.mri.Level",
-            "scheduling.models.protocol.ResourceKind",
-            "scheduling.models.protocol.StepCode",
-            "scheduling.states.AppointmentStatus",
-            "scheduling.states.EpisodeStatus",
-            "scheduling.states.ReferralStatus",
-            "scheduling.states.VerdictStatus",
-        )
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "clinic.api.schema.say_refusals"],
+    "ENUM_NAME_OVERRIDES": {  # one name in the schema for each set of choices
+        "AlertKind": "followup.models.alert.AlertKind",
+        "AlertStatus": "followup.states.AlertStatus",
+        "AppointmentStatus": "scheduling.states.AppointmentStatus",
+        "EpisodeStatus": "scheduling.states.EpisodeStatus",
+        "EventKind": "followup.models.event.EventKind",
+        "EventStatus": "followup.states.EventStatus",
+        "Level": "scheduling.models.mri.Level",
+        "MessageStatus": "clinic.states.MessageStatus",
+        "Outcome": "scheduling.models.evaluation.Outcome",
+        "ReferralStatus": "scheduling.states.ReferralStatus",
+        "ResourceKind": "scheduling.models.protocol.ResourceKind",
+        "ResponseStatus": "followup.states.ResponseStatus",
+        "StepCode": "scheduling.models.protocol.StepCode",
+        "TreatmentKind": "scheduling.models.evaluation.Treatment",
+        "VerdictStatus": "scheduling.states.VerdictStatus",
     },
 }
 

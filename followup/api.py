@@ -9,7 +9,7 @@ from rest_framework.response import Response as Answer
 from rest_framework.routers import SimpleRouter
 
 from clinic.api.shapes import Day, DayFilter, Reason, Shape
-from clinic.api.views import Browsable, step
+from clinic.api.views import Browsable, Listed, step
 from followup import alerts
 from followup.models import Alert, FollowUpEvent, Instrument, Response
 from followup.models.alert import AlertKind
@@ -128,7 +128,7 @@ class InstrumentFilter(filters.FilterSet):
     active = filters.BooleanFilter()
 
 
-class Instruments(Browsable):
+class Instruments(Listed):
     """The questionnaires that are loaded. Their wording may be licensed, so it is not given out here."""
 
     queryset = Instrument.objects.order_by("code", "language", "version")

@@ -17,10 +17,6 @@ class Refusal(serializers.Serializer):
     detail = serializers.CharField(help_text="A sentence for a person.")
 
 
-class Invalid(Refusal):
-    fields = serializers.DictField(help_text="Field name: what is wrong with it.", required=False)
-
-
 BUSY = (409, "busy", "Others were changing the same day. Nothing was changed: try again.")
 WRONG = (400, "invalid", "A value is outside of what can be stored.")
 # Steps lock and check first, so these speak up only in a race or for a value that no shape could catch.

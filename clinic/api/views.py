@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from clinic import patients
 from clinic.api.callers import name_of, seen_by
-from clinic.api.refusals import Invalid, Refusal
+from clinic.api.refusals import Refusal
 from clinic.api.shapes import (
     Death,
     MessageSerializer,
@@ -58,16 +58,21 @@ class Endpoint(GenericViewSet):
     def show(self, row: models.Model, *, status: int = 200) -> Response:
         """The row as it is now, read again: a step may have changed more than it returns."""
         fresh = self.get_queryset().get(pk=row.pk)
-        return Response(self.serializer_class(fresh, context=self.get_serializer_context()).data, status=status)
+        shown = self.serializer_class(fresh, context=self.get_serializer_context()).data
+        return Response(dict(shown), status=status)  # a plain dict, or the browsable page makes a form of the answer
 
 
-class Browsable(mixins.ListModelMixin, mixins.RetrieveModelMixin, Endpoint):
+class Listed(mixins.ListModelMixin, Endpoint):
+    """What can be listed."""
+
+
+class Browsable(mixins.RetrieveModelMixin, Listed):
     """What can be listed and looked at."""
 
 
 def answers(shape: type[serializers.Serializer], *, status: int = 200, **more: Any) -> Any:
-    """The schema of a view that takes one step: it answers the row, or says what is wrong, or why not now."""
-    return extend_schema(responses={status: shape, 400: Invalid, 409: Refusal}, **more)
+    """The schema of a view that takes one step: it answers with the row, or says why not now."""
+    return extend_schema(responses={status: shape, 409: Refusal}, **more)
 
 
 def step(shape: type[serializers.Serializer], *, body: bool = False, **more: Any) -> Any:
@@ -75,12 +80,12 @@ def step(shape: type[serializers.Serializer], *, body: bool = False, **more: Any
     schema = answers(shape) if body else answers(shape, request=None)
 
     def decorate(method: Any) -> Any:
-        return action(detail=True, methods=["post"], **more)(schema(method))
+        return schema(action(detail=True, methods=["post"], **more)(method))
 
     return decorate
 
 
-class Sites(mixins.ListModelMixin, Endpoint):
+class Sites(Listed):
     """The clinics you work at, with their time zones."""
 
     queryset = Site.objects.order_by("code")

@@ -12,9 +12,8 @@ from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
 
 from clinic.api.callers import seen_by
-from clinic.api.refusals import Invalid, Refusal
 from clinic.api.shapes import IdFilter, InstantFilter, Reason
-from clinic.api.views import Browsable, answers, step
+from clinic.api.views import Browsable, Listed, answers, step
 from scheduling import bookings, closures, evaluations, referrals
 from scheduling.api.offers import offered, unseal
 from scheduling.api.shapes import (
@@ -135,7 +134,7 @@ class Evaluations(Browsable):
         made = evaluations.record(referral, findings=findings, treatments=treatments, **self.signature())
         return self.show(made, status=201)
 
-    @extend_schema(responses={201: VerdictSerializer, 400: Invalid, 409: Refusal})
+    @answers(VerdictSerializer, status=201)
     @action(detail=True, methods=["post"])
     def judge(self, request: Any, pk: str) -> Response:
         """Hold the findings against a protocol's criteria: a draft verdict, one reason per criterion."""
@@ -195,7 +194,7 @@ class Episodes(Browsable):
         """Open an episode from a signed, eligible verdict."""
         return self.show(bookings.open_episode(self.given()["verdict"], **self.signature()), status=201)
 
-    @extend_schema(parameters=[VisitSearch], responses={200: Slots, 400: Invalid, 409: Refusal}, filters=False)
+    @extend_schema(parameters=[VisitSearch], responses={200: Slots}, filters=False)
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def slots(self, request: Any, pk: str) -> Response:
         """Search for times at which every step of a visit fits, or say what is short."""
@@ -252,7 +251,7 @@ class Appointments(Browsable):
         """The patient said they will come."""
         return self.show(bookings.confirm(self.get_object(), **self.signature()))
 
-    @extend_schema(parameters=[Search], responses={200: Slots, 400: Invalid, 409: Refusal}, filters=False)
+    @extend_schema(parameters=[Search], responses={200: Slots}, filters=False)
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def slots(self, request: Any, pk: str) -> Response:
         """Search for other times for this appointment; its own time counts as free."""
@@ -308,9 +307,7 @@ class Resources(Browsable):
     needs = {"affected": "scheduling.view_appointment"}
     filterset_class = ResourceFilter
 
-    @extend_schema(
-        parameters=[PeriodAsked], responses={200: AppointmentSerializer(many=True), 400: Invalid}, filters=False
-    )
+    @extend_schema(parameters=[PeriodAsked], responses={200: AppointmentSerializer(many=True)}, filters=False)
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def affected(self, request: Any, pk: str) -> Response:
         """The appointments that a closure in this time would affect: each needs a place in its plan."""
@@ -351,7 +348,7 @@ class Closures(Browsable):
         return self.show(closures.reopen(self.get_object(), **self.signature()))
 
 
-class Protocols(Browsable):
+class Protocols(Listed):
     """Which visits and steps a treatment has, how long they take and what they need (FHIR PlanDefinition)."""
 
     queryset = (
