@@ -90,7 +90,7 @@ class PulposusAdminSite(admin.AdminSite):
     index_title = "What needs me now?"
     index_template = "admin/desk/index.html"
     site_url = None
-    empty_value_display = "not known"
+    empty_value_display = "-"
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """The navigation by section, for everything; Django's own list for one app."""

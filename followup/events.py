@@ -87,8 +87,9 @@ def answerable_until(event: FollowUpEvent) -> datetime | None:
     if event.closes_on is None:
         return None
     end = window_end(event)
+    given_at = event.episode.anchor_at if event.episode.injected else None
     if event.before_injection:
-        return min(end, event.episode.anchor_at) if event.episode.injected else end
+        return min(end, given_at) if given_at else end
     begun = event.responses.filter(status=ResponseStatus.IN_PROGRESS).order_by("-last_answer_at").first()
     return min(max(end, begun.last_answer_at + GRACE), end + HARD_CAP) if begun else end
 
@@ -99,7 +100,8 @@ def window_end(event: FollowUpEvent) -> datetime:
 
 def _still_possible(event: FollowUpEvent, *, at: datetime) -> bool:
     if event.kind != EventKind.MRI:
-        return at < answerable_until(event)
+        until = answerable_until(event)
+        return until is not None and at < until
     if event.appointment is None or event.appointment.status not in APPOINTMENT_LIVE:
         return False
     # A scan that was made waits for its reading; one that was booked may be recorded a few days late.

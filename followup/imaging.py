@@ -99,7 +99,8 @@ def in_window(event: FollowUpEvent) -> bool | None:
     """Whether the scan of `event` (with its dates) was made on the days that count; None while there is none."""
     if event.mri is None or event.opens_on is None:
         return None
-    return event.opens_on <= event.mri.acquired_on <= event.closes_on
+    on = event.mri.acquired_on
+    return None if on is None else event.opens_on <= on <= event.closes_on
 
 
 def needs_rebooking(*, at: datetime) -> FollowUpEventQuerySet:
@@ -150,7 +151,8 @@ def _check_day(event: FollowUpEvent, acquired_on: date, *, at: datetime) -> None
     zone = event.episode.patient.site.time_zone
     if acquired_on > clock.local_date(at, zone):
         raise StepRefused(f"{_day(acquired_on)} has not come yet: an MRI is read after it was made.")
-    if not event.episode.injected or acquired_on < clock.local_date(event.episode.anchor_at, zone):
+    injected_at = event.episode.anchor_at if event.episode.injected else None
+    if injected_at is None or acquired_on < clock.local_date(injected_at, zone):
         raise StepRefused("That MRI was made before the injection: it cannot be a follow-up.")
 
 

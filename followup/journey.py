@@ -114,7 +114,8 @@ def _visit(episode: Episode, visit: str) -> Appointment | None:
     """The live visit of this kind, else the latest one that fell through."""
     visits = sorted(episode.appointments.filter(visit=visit), key=lambda row: row.changed_at)
     live = [row for row in visits if row.status in APPOINTMENT_LIVE]
-    return (live or visits or [None])[-1]
+    found = live or visits
+    return found[-1] if found else None
 
 
 def _referred(episode: Episode) -> _Told:
@@ -191,23 +192,22 @@ def _recovers(episode: Episode, injection: Injection | None, day: _Days, *, at: 
     """Done once the last limited stage of activity is over: going home is its first part."""
     stages = recovery.stages(episode)
     last = max((stage.ends_on for stage in stages if stage.ends_on), default=None)
-    span = {"on": stages[0].begins_on if stages else None, "until": last}
+    first = stages[0].begins_on if stages else None
     today = day.of(at)
     if injection is None:
-        return _Told("Recovers", done=False, summary="After the injection.", **span)
+        return _Told("Recovers", done=False, summary="After the injection.", on=first, until=last)
     discharge = Discharge.objects.filter(injection=injection).select_related("score").first()
     home = f"Went home with {discharge.score}" if discharge else "Has not gone home yet"
     now = next((stage.stage.name for stage in stages if today and stage.includes(today)), "")
     over = discharge is not None and (last is None or (today is not None and today > last))
     words = f"{home}; now: {now.lower()}." if now and not over else f"{home}."
-    return _Told("Recovers", done=over, summary=words, about=(discharge,), **span)
+    return _Told("Recovers", done=over, summary=words, on=first, until=last, about=(discharge,))
 
 
 def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
     rows = list(FollowUpEvent.objects.with_dates().filter(episode=episode).order_by("due_on", "offset", "pk"))
     still = [event for event in rows if event.status == EventStatus.OPEN]
     due = [event.due_on for event in rows if event.due_on and not event.before_injection]
-    span = {"on": min(due, default=None), "until": max(due, default=None)}
     if not rows:
         return _Told("Followed up", done=False, summary="The plan appears when the procedure is booked.")
     done = sum(event.status == EventStatus.DONE for event in rows)
@@ -222,7 +222,14 @@ def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
     alerts = list(Alert.objects.filter(event__episode=episode).exclude(status=AlertStatus.CLOSED))
     if alerts:
         words.append("1 alert open" if len(alerts) == 1 else f"{len(alerts)} alerts open")
-    return _Told("Followed up", done=not still, summary="; ".join(words) + ".", about=(coming, *alerts), **span)
+    return _Told(
+        "Followed up",
+        done=not still,
+        summary="; ".join(words) + ".",
+        on=min(due, default=None),
+        until=max(due, default=None),
+        about=(coming, *alerts),
+    )
 
 
 def _outcome(episode: Episode) -> _Told:

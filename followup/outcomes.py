@@ -127,16 +127,21 @@ def _why_lost(episode: Episode) -> str:
 
 
 def _time_point(event: FollowUpEvent, answers: Mapping[str, Response], day: date | None) -> TimePoint:
-    odi = answers.get("odi")
-    scored = odi is not None and odi.score is not None
     return TimePoint(
         event=event,
         weeks=(event.due_on - day).days / 7 if day and event.due_on else None,
         vas=_whole(answers.get("vas")),
         nrs=_whole(answers.get("nrs")),
-        odi=Fraction(20 * odi.raw, odi.answered) if scored else None,
-        answered_at=max((response.completed_at for response in answers.values()), default=None),
+        odi=_exact(answers.get("odi")),
+        answered_at=max((row.completed_at for row in answers.values() if row.completed_at), default=None),
     )
+
+
+def _exact(odi: Response | None) -> Fraction | None:
+    """The ODI out of the integers it comes from: the stored score is rounded."""
+    if odi is None or odi.score is None or odi.raw is None or not odi.answered:
+        return None
+    return Fraction(20 * odi.raw, odi.answered)
 
 
 def _whole(response: Response | None) -> int | None:

@@ -35,7 +35,8 @@ def score(injection: Injection, *, items: Mapping[str, int], by: str, at: dateti
     """Score the five items, each 0 to 2, as often as needed until the patient may go."""
     injection = _locked(injection)
     if set(items) != set(RecoveryScore.ITEMS):
-        names = [RecoveryScore._meta.get_field(item).verbose_name for item in RecoveryScore.ITEMS]
+        fields = RecoveryScore._meta.fields
+        names = [str(field.verbose_name) for field in fields if field.name in RecoveryScore.ITEMS]
         raise StepRefused(f"All five items are scored together: {', '.join(names)}.")
     if any(isinstance(value, bool) or value not in (0, 1, 2) for value in items.values()):
         raise StepRefused("Each item is scored 0, 1 or 2.")

@@ -23,6 +23,7 @@ from scheduling.states import EpisodeStatus
 
 # A rise that a person looks at, in points of the same scale as the baseline: this project's default (acceptance P8).
 WORRYING_RISE = {"vas": 30, "nrs": 3}
+HIGHEST = {"vas": 100, "nrs": 10}
 
 
 class SurveyClosed(StepRefused):
@@ -72,12 +73,13 @@ def standing(event: FollowUpEvent, *, at: datetime) -> Standing:
         return Standing.EARLY
     if clock.local_date(at, episode.patient.site.time_zone) < event.opens_on:
         return Standing.EARLY
-    return Standing.OPEN if at < events.answerable_until(event) else Standing.OVER
+    until = events.answerable_until(event)
+    return Standing.OPEN if until is not None and at < until else Standing.OVER
 
 
 def open_for(event: FollowUpEvent, *, at: datetime) -> tuple[Page, ...]:
     """The questions of this survey in order, with the answers so far."""
-    form = _Form(dated(event.pk))
+    form = _Form(_rows().get(pk=event.pk))
     form.refuse_unless_open(at=at)
     return form.pages()
 
@@ -213,7 +215,7 @@ class _Form:
             question=question,
             value=answers.get(question.link_id),
             answered=question.link_id in answers,
-            instead=same and self._page(other, same, number=number, of=of, as_number=True),
+            instead=self._page(other, same, number=number, of=of, as_number=True) if same else None,
         )
 
     def _keep(self, code: str, link_id: str, value: object) -> None:
@@ -262,7 +264,7 @@ def _complete(form: _Form, *, by: str, at: datetime) -> FollowUpEvent:
             move(response, ResponseStatus.COMPLETED, moves=RESPONSE_MOVES, by=by, at=at, also=columns)
     _alert_if_pain_rose(form.event, at=at)
     events.close(form.event, to=EventStatus.DONE, by=by, at=at)
-    return dated(form.event.pk)
+    return _rows().get(pk=form.event.pk)
 
 
 def _score(response: Response) -> dict[str, Any]:
@@ -280,27 +282,23 @@ def _score(response: Response) -> dict[str, Any]:
             "score_status": odi.status,
         }
     known = [int(value) for value in given if value is not None]
-    status = "complete" if len(known) == len(given) else "insufficient"
     total = sum(known) if known else None
-    whole = response.instrument.scoring in WORRYING_RISE and total is not None
+    whole = response.instrument.scoring in WORRYING_RISE  # a count of symptoms is no score
     return {
         "raw": total,
         "answered": len(known),
-        "score": Decimal(total) if whole else None,
-        "score_status": status,
+        "score": Decimal(total) if whole and total is not None else None,
+        "score_status": "complete" if len(known) == len(given) else "insufficient",
     }
 
 
 def _alert_if_pain_rose(event: FollowUpEvent, *, at: datetime) -> None:
     if event.before_injection:
         return
-    scored = Response.objects.filter(status=ResponseStatus.COMPLETED, score__isnull=False)
-    before = scored.filter(event__episode=event.episode, event__offset__lte=0).select_related("instrument")
-    baseline = {response.instrument.scoring: int(response.score) for response in before}
-    for response in scored.filter(event=event).select_related("instrument"):
-        scale = response.instrument.scoring
-        rise = WORRYING_RISE.get(scale)
-        if rise and scale in baseline and response.score - baseline[scale] >= rise:
-            top = 100 if scale == "vas" else 10
-            detail = f"Pain was {baseline[scale]} of {top} before the injection and is {int(response.score)} now."
+    scored = Response.objects.filter(status=ResponseStatus.COMPLETED, score__isnull=False, event__episode=event.episode)
+    columns = ("instrument__scoring", "raw")
+    before = dict(scored.filter(event__offset__lte=0).values_list(*columns))
+    for scale, now in scored.filter(event=event).values_list(*columns):
+        if scale in WORRYING_RISE and scale in before and now - before[scale] >= WORRYING_RISE[scale]:
+            detail = f"Pain was {before[scale]} of {HIGHEST[scale]} before the injection and is {now} now."
             alerts.raise_alert(event, kind=AlertKind.PAIN_ROSE, detail=detail, at=at)

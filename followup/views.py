@@ -38,7 +38,7 @@ class Survey:
 
     def render(self, request: HttpRequest, name: str, *, status: int = 200, **context: object) -> HttpResponse:
         patient = self.event.episode.patient
-        language = context.pop("language", translation.get_language())
+        language = str(context.pop("language", translation.get_language()))
         given = {
             "token": self.token,
             "site": patient.site,

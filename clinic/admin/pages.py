@@ -215,6 +215,8 @@ class DeskAdmin(Scoped, admin.ModelAdmin):
             "panels_first": [(panel.title, html) for panel, html in panels if panel.first],
             "panels": [(panel.title, html) for panel, html in panels if not panel.first],
             "changes": changes_of(row),
+            "show_save_and_add_another": False,
+            "show_save_and_continue": False,
             "can_be_typed": bool(typed) and self.has_change_permission(request, row),
         }
 

@@ -3,6 +3,7 @@
 from django.contrib import admin
 
 from clinic.admin.pages import DeskAdmin, VisibleRelatedFilter
+from clinic.admin.steps import StepAdmin
 from clinic.desk import HOUSE
 from clinic.models import Practitioner, Site, StaffMember
 
@@ -40,7 +41,7 @@ class StaffMemberAdmin(DeskAdmin):
 
 
 @admin.register(Practitioner)
-class PractitionerAdmin(DeskAdmin):
+class PractitionerAdmin(StepAdmin):
     section, place = HOUSE, 20
     question = "Who treats here?"
     empty = "Nobody yet. Add the people who treat; then make each a resource, so that their time can be booked."
@@ -49,3 +50,6 @@ class PractitionerAdmin(DeskAdmin):
     list_select_related = ("site",)
     search_fields = ("name", "email")
     fields = ("name", "site", "email", "active")
+    editable = ("name", "email", "active")
+    added_by_form = True
+    shows_next = False

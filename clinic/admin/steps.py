@@ -123,10 +123,12 @@ def add_steps(model: type[models.Model], *steps: StepAction) -> None:
 
 
 class StepAdmin(DeskAdmin):
-    """A page whose row changes by steps only. `adding` is the step that makes a new row; without it there is none."""
+    """A page whose row changes by steps. `adding` is the step that makes a new row; things that have no story of their
+    own, such as a room, are `added_by_form` instead."""
 
     steps: tuple[StepAction, ...] = ()
     adding: StepAction | None = None
+    added_by_form = False
     editable = ()
     shows_next = True  # the last column of the list: the step that usually comes next
 
@@ -168,7 +170,7 @@ class StepAdmin(DeskAdmin):
             }
             for step in sorted(self.legal_steps(request, row), key=lambda step: step.destructive)
         ]
-        return {**super().page_context(request, row), "steps": steps, "takes_steps": True}
+        return {**super().page_context(request, row), "possible": steps, "takes_steps": True}
 
     # Taking a step.
 
@@ -246,7 +248,7 @@ class StepAdmin(DeskAdmin):
     # Adding goes through a step too.
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.adding is not None and super().has_add_permission(request)
+        return bool(self.adding or self.added_by_form) and super().has_add_permission(request)
 
     def add_label(self) -> str:
         return self.adding.label if self.adding else super().add_label()
@@ -254,9 +256,11 @@ class StepAdmin(DeskAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
+        if self.adding is None:
+            return super().add_view(request, form_url, extra_context)
         site = Site.objects.visible_to(request.user).order_by("pk").first()
         with timezone.override(site.zone if site else timezone.get_default_timezone()):
-            return self.ask_or_take(request, self.adding, None)  # type: ignore[arg-type]
+            return self.ask_or_take(request, self.adding, None)
 
 
 def first_values(form: type[StepForm], request: HttpRequest) -> dict[str, str]:

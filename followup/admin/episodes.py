@@ -56,6 +56,48 @@ def wants_procedure(episode) -> bool:
     return episode.status == S.PLANNED and not episode.procedure_booked
 
 
+SIGNS = {journey.State.DONE: "✓", journey.State.ENDED: "✕"}
+
+
+def path_of(episode, request):
+    """The eight steps, one below the other: what is done, what is next with its actions, what comes later and when."""
+    desk = admin.site.get_model_admin(Episode)
+    actions = [
+        {"label": step.label, "url": desk.url_of(step, episode)}
+        for step in desk.legal_steps(request, episode)
+        if step.comes_next(episode)
+    ]
+    steps = [
+        {
+            "number": step.number,
+            "name": step.name,
+            "state": step.state.value,
+            "sign": SIGNS.get(step.state, step.number),
+            "summary": step.summary,
+            "dates": span(step),
+            "links": [link for target in step.targets if (link := link_to(target))],
+            "actions": actions if step.state is journey.State.NEXT else [],
+        }
+        for step in journey.story(episode, at=timezone.now())
+    ]
+    return render_to_string("admin/desk/path.html", {"steps": steps})
+
+
+def span(step):
+    if step.on and step.until and step.until != step.on:
+        return f"{show.day(step.on)} - {show.day(step.until)}"
+    return show.day(step.on or step.until) if step.on or step.until else ""
+
+
+def link_to(target):
+    """The page of what a step left behind, if the desk has one for it."""
+    model = apps.get_model(target.app, target.model)
+    if not admin.site.is_registered(model):
+        return None
+    url = reverse(f"admin:{target.app}_{target.model}_change", args=[target.pk])
+    return {"url": url, "words": target.words}
+
+
 @admin.register(Episode)
 class EpisodeAdmin(StepAdmin):
     section, place = PEOPLE, 60
@@ -75,7 +117,7 @@ class EpisodeAdmin(StepAdmin):
     )
     readonly_fields = ("patient_link", "treatment_link", "levels", "anchor", "verdict_link", "regulatory")
     panels = (
-        Panel("The path", lambda episode, request: path_of(episode, request), first=True),
+        Panel("The path", path_of, first=True),
         Panel("Did it help?", lambda episode, request: outcome_of(episode)),
         Panel("What is due, and when", lambda episode, request: events_of(episode)),
         Panel("Appointments", lambda episode, request: appointments_of(episode)),
@@ -187,48 +229,6 @@ class EpisodeAdmin(StepAdmin):
         return f"{product.get_regulatory_basis_display()}. {product.regulatory_note}".strip()
 
 
-SIGNS = {journey.State.DONE: "✓", journey.State.ENDED: "✕"}
-
-
-def path_of(episode, request):
-    """The eight steps, one below the other: what is done, what is next with its actions, what comes later and when."""
-    desk = admin.site.get_model_admin(Episode)
-    actions = [
-        {"label": step.label, "url": desk.url_of(step, episode)}
-        for step in desk.legal_steps(request, episode)
-        if step.comes_next(episode)
-    ]
-    steps = [
-        {
-            "number": step.number,
-            "name": step.name,
-            "state": step.state.value,
-            "sign": SIGNS.get(step.state, step.number),
-            "summary": step.summary,
-            "dates": span(step),
-            "links": [link for target in step.targets if (link := link_to(target))],
-            "actions": actions if step.state is journey.State.NEXT else [],
-        }
-        for step in journey.story(episode, at=timezone.now())
-    ]
-    return render_to_string("admin/desk/path.html", {"steps": steps})
-
-
-def span(step):
-    if step.on and step.until and step.until != step.on:
-        return f"{show.day(step.on)} - {show.day(step.until)}"
-    return show.day(step.on or step.until) if step.on or step.until else ""
-
-
-def link_to(target):
-    """The page of what a step left behind, if the desk has one for it."""
-    model = apps.get_model(target.app, target.model)
-    if not admin.site.is_registered(model):
-        return None
-    url = reverse(f"admin:{target.app}_{target.model}_change", args=[target.pk])
-    return {"url": url, "words": target.words}
-
-
 def events_of(episode):
     zone = episode.patient.site.zone
     rows = FollowUpEvent.objects.with_dates().filter(episode=episode).select_related("appointment")
@@ -245,7 +245,7 @@ def events_of(episode):
         )
         for event in rows.order_by("due_on", "offset", "pk")
     )
-    columns = ("What", "Kind", "Due", "Counts between", "State", "Booked")
+    columns = ("What", "Kind", "Due", "Counts", "State", "Booked")
     return show.table(
         columns, lines, empty="The plan appears when the procedure is booked; its dates follow the injection."
     )

@@ -59,14 +59,14 @@ def field_for(question):
             coerce=int,
             empty_value=None,
             required=False,
-            widget=forms.RadioSelect,
+            widget=forms.RadioSelect(attrs={"class": "stacked"}),
         )
     return forms.IntegerField(
         label=question.text,
         min_value=question.low,
         max_value=question.high,
         required=False,
-        help_text=f"{question.low}: {question.lower}. {question.high}: {question.upper}. Empty: skipped.",
+        help_text=f"From {question.low} ({question.lower}) to {question.high} ({question.upper}). Empty: skipped.",
     )
 
 
@@ -108,6 +108,10 @@ def may_be_asked(event) -> bool:
     return event.kind != EventKind.MRI and event.status in (EventStatus.OPEN, EventStatus.MISSED)
 
 
+def askable_now(event) -> bool:
+    return is_open(event) and event.opens_on is not None and event.opens_on <= timezone.localdate()
+
+
 def booked(event) -> bool:
     return event.appointment is not None and event.appointment.status in APPOINTMENT_LIVE
 
@@ -119,7 +123,7 @@ class FollowUpEventAdmin(StepAdmin):
     question = "What is due for whom?"
     empty = "Nothing yet. The plan of a patient appears here once the procedure is booked."
     list_display = ("patient_name", "name", "due", "window", "status_shown", "phone")
-    list_filter = (DueFilter, "status", "kind", ("episode__patient__site", VisibleRelatedFilter))
+    list_filter = (DueFilter, "kind", ("episode__patient__site", VisibleRelatedFilter))
     list_select_related = ("episode__patient__site", "appointment")
     search_fields = tuple(f"episode__patient__{name}" for name in ("family_name", "given_name", "mrn"))
     fieldsets = (
@@ -136,7 +140,7 @@ class FollowUpEventAdmin(StepAdmin):
     steps = (
         StepAction(
             name="answer",
-            label="Record answers by phone or from paper",
+            label="Record answers",
             take=surveys.record,
             form=AnswersForm,
             available=may_be_asked,
@@ -144,7 +148,7 @@ class FollowUpEventAdmin(StepAdmin):
             "counts as "
             "skipped. Recorded answers are never edited.",
             done=lambda event: f"The answers of {event.episode.patient} for {event.name} are recorded.",
-            main=is_open,
+            main=askable_now,
         ),
         StepAction(
             name="call",
@@ -229,11 +233,11 @@ class FollowUpEventAdmin(StepAdmin):
     def due(self, event):
         return show.day(event.due_on)
 
-    @admin.display(description="Best between")
+    @admin.display(description="Best")
     def best(self, event):
         return days(event.optimal_opens_on, event.optimal_closes_on)
 
-    @admin.display(description="Counts between")
+    @admin.display(description="Counts")
     def window(self, event):
         return days(event.opens_on, event.closes_on)
 
@@ -246,7 +250,7 @@ NO_READING = show.NOTHING
 
 
 def days(first, last):
-    return f"{show.day(first)} and {show.day(last)}" if first and last else show.NOTHING
+    return f"{show.day(first)} - {show.day(last)}" if first and last else show.NOTHING
 
 
 def responses_of(event):

@@ -2,12 +2,13 @@
 episode's anchor every time they are asked for, so nothing can be left behind when the injection moves."""
 
 import uuid
-from datetime import date, datetime
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Case, DateField, ExpressionWrapper, F, Func, Value, When
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce
 
 from clinic.models.scoping import SiteQuerySet
@@ -94,7 +95,7 @@ def _offset_in(unit: OffsetUnit) -> Case:
     return Case(When(unit=unit, then=F("offset")), default=Value(0), output_field=models.IntegerField())
 
 
-def _days_from(day: str, days: models.Expression) -> ExpressionWrapper:
+def _days_from(day: str, days: Combinable) -> ExpressionWrapper:
     return ExpressionWrapper(F(day) + days, output_field=DateField())
 
 
@@ -145,11 +146,11 @@ class FollowUpEvent(Schedule):
     recorded_closes_on = models.DateField(null=True, blank=True)
 
     if TYPE_CHECKING:  # with_dates()
-        due_on: date | None
-        optimal_opens_on: date | None
-        optimal_closes_on: date | None
-        opens_on: date | None
-        closes_on: date | None
+        due_on: Any  # each a date, or None while there is no anchor
+        optimal_opens_on: Any
+        optimal_closes_on: Any
+        opens_on: Any
+        closes_on: Any
 
     objects = FollowUpEventQuerySet.as_manager()
 

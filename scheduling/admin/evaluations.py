@@ -46,6 +46,7 @@ class OverrideForm(ReasonForm):
 @admin.register(Evaluation)
 class EvaluationAdmin(StepAdmin):
     section, place = PEOPLE, 30
+    empty_value_display = "not known"
     question = "Who was evaluated, and what was found?"
     empty = "None yet. An evaluation is recorded on the page of an accepted referral."
     list_display = ("patient_name", "on", "evaluated_by", "levels", "verdict_shown")

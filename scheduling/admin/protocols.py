@@ -33,7 +33,6 @@ def protocol_of(row):
 class StepInline(UnusedOnly, admin.TabularInline):
     model = ProtocolStep
     extra = 0
-    show_change_link = True
     verbose_name_plural = "Which steps, in which order?"
 
 
@@ -90,7 +89,7 @@ class ProtocolStepAdmin(DeskAdmin):
 def needs_of(protocol):
     rows = (
         (
-            f"{step.get_visit_display()}: {step}",
+            show.link(step, f"{step.get_visit_display()}: {step}"),
             f"{step.minutes} min"
             + (f" + {step.minutes_per_extra_level} per extra level" if step.minutes_per_extra_level else ""),
             f"{step.gap_min} to {step.gap_max} min" if step.order > 1 else show.NOTHING,

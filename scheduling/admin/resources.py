@@ -31,7 +31,7 @@ class HoursInline(Scoped, admin.TabularInline):
 @admin.register(Resource)
 class ResourceAdmin(StepAdmin):
     section, place = DAYS, 30
-    called = "Rooms, devices, people"
+    called = "Rooms and people"
     question = "Which rooms, devices and people can be booked?"
     empty = "None yet. Add a row for each room, device and person: each can be in one place at a time."
     list_display = ("name", "kind", "can", "practitioner", "active", "site")
@@ -45,6 +45,7 @@ class ResourceAdmin(StepAdmin):
     )
     editable = ("name", "capabilities", "active")
     shows_next = False
+    added_by_form = True
     inlines = (HoursInline,)
     panels = (
         Panel("Booked from now on", lambda resource, request: ahead_of(resource)),
@@ -62,12 +63,6 @@ class ResourceAdmin(StepAdmin):
     def get_queryset(self, request):
         return super().get_queryset(request).exclude(kind=ResourceKind.PATIENT)
 
-    def has_add_permission(self, request):
-        return admin.ModelAdmin.has_add_permission(self, request)
-
-    def add_view(self, request, form_url="", extra_context=None):
-        return admin.ModelAdmin.add_view(self, request, form_url, extra_context)
-
     def formfield_for_choice_field(self, db_field, request, **kwargs):
         if db_field.name == "kind":
             kwargs["choices"] = [pair for pair in ResourceKind.choices if pair[0] != ResourceKind.PATIENT]
@@ -83,7 +78,7 @@ class OpeningHoursAdmin(StepAdmin):
     section, place = DAYS, 40
     question = "When are we open?"
     empty = "No hours yet: nothing can be booked until the clinic is open on some day."
-    list_display = ("weekday", "opens", "closes", "resource", "site")
+    list_display = ("weekday", "hours", "whose", "site")
     list_filter = ("weekday", ("site", VisibleRelatedFilter))
     list_select_related = ("site", "resource")
     fields = ("site", "weekday", "opens", "closes", "resource")
@@ -91,12 +86,15 @@ class OpeningHoursAdmin(StepAdmin):
     autocomplete_fields = ("resource",)
     deletable = True
     shows_next = False
+    added_by_form = True
 
-    def has_add_permission(self, request):
-        return admin.ModelAdmin.has_add_permission(self, request)
+    @admin.display(description="Open", ordering="opens")
+    def hours(self, row):
+        return f"{row.opens:%H:%M}-{row.closes:%H:%M}"
 
-    def add_view(self, request, form_url="", extra_context=None):
-        return admin.ModelAdmin.add_view(self, request, form_url, extra_context)
+    @admin.display(description="For")
+    def whose(self, row):
+        return str(row.resource) if row.resource else "the whole clinic"
 
 
 def ahead_of(resource):
