@@ -179,7 +179,10 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
     _set_anchor(appointment)
     zone = appointment.site.zone
     told = f"From {spoken(was, zone)} to {spoken(option.start, zone)}" if new_time else "Same time, other resources"
-    note(appointment, was=appointment.status, became=appointment.status, by=by, at=at, reason=f"{told}. {reason}")
+    told = f"{told}. {reason}"
+    if new_time and appointment.status == AppointmentStatus.CONFIRMED:  # it was the old time that was confirmed
+        return move_status(appointment, AppointmentStatus.BOOKED, moves=APPOINTMENT_MOVES, by=by, at=at, reason=told)
+    note(appointment, was=appointment.status, became=appointment.status, by=by, at=at, reason=told)
     return appointment
 
 

@@ -568,6 +568,16 @@ def test_a_moved_day_keeps_its_steps_and_tells_what_changed(site, episode, booke
     )
 
 
+def test_a_confirmed_day_that_moves_must_be_confirmed_again(episode, booked, at):
+    confirmed = bookings.confirm(booked, by=BY, at=at)
+    later = bookings.find(episode, visit=Visit.PROCEDURE, earliest=at.date() + timedelta(days=12), at=at, limit=1)
+
+    moved = bookings.move(confirmed, option=later.options[0], reason="The patient asked", by=BY, at=at)
+
+    assert moved.status == "booked"
+    assert bookings.confirm(moved, by=BY, at=at).status == "confirmed"
+
+
 def test_a_moved_day_frees_the_time_it_had(site, episode, booked, at):
     new = options(episode, at, earliest=date(2026, 5, 14), ignore=booked)[0]
     moved = bookings.move(booked, option=new, reason=REASON, by=BY, at=at)
