@@ -11,6 +11,7 @@ from pathlib import Path
 def throwaway() -> dict[str, str]:
     """For tests and one-off commands. Whatever the caller has set already stays."""
     settings = {
+        "DEMO": "1",  # the placeholder wording of licensed instruments may be asked: nobody is there to read it
         "DEBUG": "0",
         "SECRET_KEY": secrets.token_urlsafe(48),
         "LINK_KEY": secrets.token_urlsafe(48),

@@ -1,6 +1,7 @@
 """Step 3: a treatment planned, its visits held, booked, moved, given up. Leaves behind an Episode, its Appointments and
 the reservations under them; booking the procedure sets the anchor from which every later date is derived."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from django.conf import settings
@@ -178,7 +179,10 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
     _set_anchor(appointment)
     zone = appointment.site.zone
     told = f"From {spoken(was, zone)} to {spoken(option.start, zone)}" if new_time else "Same time, other resources"
-    note(appointment, was=appointment.status, became=appointment.status, by=by, at=at, reason=f"{told}. {reason}")
+    told = f"{told}. {reason}"
+    if new_time and appointment.status == AppointmentStatus.CONFIRMED:  # it was the old time that was confirmed
+        return move_status(appointment, AppointmentStatus.BOOKED, moves=APPOINTMENT_MOVES, by=by, at=at, reason=told)
+    note(appointment, was=appointment.status, became=appointment.status, by=by, at=at, reason=told)
     return appointment
 
 
@@ -207,7 +211,7 @@ def lapse_holds(*, at: datetime) -> int:
     """Tidy up the holds that have run out. Nothing waits for this: a hold blocks nothing from its last second on."""
     count = 0
     for pk in diary.lapsed(at=at).values_list("pk", flat=True):
-        with diary.one_commit():
+        with suppress(diary.Busy), diary.one_commit():  # the next sweep comes soon
             held = diary.lapsed(at=at).filter(pk=pk).select_for_update(skip_locked=True, of=("self",)).first()
             if held is not None:  # else somebody is at it this moment
                 diary.lock(diary.resources_of(held))

@@ -17,6 +17,8 @@ from scheduling.models import Protocol, ProtocolStep, Resource
 from scheduling.models.product import CellSource
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
 
+YEARS = (1970, 9000)  # outside, local time and UTC cannot always be told apart
+
 # Every step needs the patient. The protocol does not have to say so, and cannot forget it.
 PATIENT = slots.Need(ResourceKind.PATIENT, role="patient")
 
@@ -133,6 +135,8 @@ def takings(
 def _check_times(option: slots.Option, steps: Sequence[slots.Step], zone: ZoneInfo) -> None:
     if [at.code for at in option.steps] != [step.code for step in steps]:
         raise _misfit("its steps are not the protocol's")
+    if any(not YEARS[0] < instant.year < YEARS[1] for at in option.steps for instant in (at.start, at.end)):
+        raise _misfit("nobody comes in such a year")
     before: slots.Placed | None = None
     for step, at in zip(steps, option.steps, strict=True):
         name = StepCode(step.code).label

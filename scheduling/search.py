@@ -1,9 +1,10 @@
 """Times at which a whole visit fits, or one sentence that says why there is none. It only advises: the booking looks
 again, under locks, and the database decides."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -53,59 +54,46 @@ def find(
     `weekdays` (Monday is 0) keeps to some days. `ignore` is an appointment that is to move: its own time and its own
     cells count as free. `closing` is a resource and a time about to be closed.
     """
+    site = episode.patient.site
     try:
         limits.check_bookable(episode, visit=visit, at=at, moving=ignore is not None)
-        asked = (earliest, latest or earliest + SEARCHED)
-        first, last = _narrowed(episode, visit, asked, at=at, moving=ignore is not None)
+        asked = (earliest, latest or min(earliest, date.max - SEARCHED) + SEARCHED)
         chain = chains.chain(episode.protocol, visit=visit, levels=len(episode.target_levels))
         stocked = _stocked_until(episode, visit, ignore)
+        bounds = limits.limits(episode, visit=visit, at=at, moving=ignore is not None)
+        if stocked:
+            ends = local_date(stocked, site.zone)
+            bounds.append(limits.Limit(f"The cells in stock can be used until {limits.said(ends)}.", last=ends))
+        first, last = _narrowed(asked, bounds)
     except StepRefused as refusal:
         return Search((), Shortage(str(refusal)))
 
-    site = episode.patient.site
     horizon = slots.Horizon.spanning(day_bounds(first, site.zone)[0], day_bounds(last, site.zone)[1])
+    kinds = chains.kinds(chain)
     units = diary.units_for(
-        site,
-        horizon,
-        chains.kinds(chain),
-        patient=episode.patient,
-        ignore=ignore,
-        at=at,
-        weekdays=weekdays,
-        closing=closing,
+        site, horizon, kinds, patient=episode.patient, ignore=ignore, at=at, weekdays=weekdays, closing=closing
     )
-    not_before, not_after = at + slots.TICK, None
-    if stocked:
-        not_after = stocked - timedelta(minutes=chains.minutes_to_end_of(StepCode.INJECTION, chain))
-    options = slots.find(
-        chain,
-        units,
-        horizon,
-        not_before=not_before,
-        not_after=not_after,
-        limit=limit,
-        grid_minutes=GRID_MINUTES,
-        per_day=per_day,
-        zone=site.zone,
-    )
-    if stocked:
+    terms: dict[str, Any] = {
+        "not_before": at + slots.TICK,
+        "not_after": stocked and stocked - timedelta(minutes=chains.minutes_to_end_of(StepCode.INJECTION, chain)),
+        "grid_minutes": GRID_MINUTES,
+        "zone": site.zone,
+    }
+    options = slots.find(chain, units, horizon, limit=limit, per_day=per_day, **terms)
+    if stocked:  # a chain that waits in its gaps may end later than the shortest one
         options = tuple(option for option in options if _injection_end(option) <= stocked)
     if options:
         return Search(options)
-    found = slots.bottleneck(
-        chain, units, horizon, not_before=not_before, not_after=not_after, grid_minutes=GRID_MINUTES, zone=site.zone
-    )
+    found = slots.bottleneck(chain, units, horizon, **terms)
     return Search((), Shortage(_explained(found, first, last, site.zone), found, _blocking(found, site)))
 
 
-def _narrowed(
-    episode: Episode, visit: str, days: tuple[date, date], *, at: datetime, moving: bool
-) -> tuple[date, date]:
+def _narrowed(days: tuple[date, date], bounds: Iterable[limits.Limit]) -> tuple[date, date]:
     """The days asked for, less what the limits forbid; StepRefused with the limit's own sentence if none is left."""
     first, last = days
     if last < first:
         raise StepRefused(f"The search would end on {limits.said(last)}, before it begins on {limits.said(first)}.")
-    for limit in limits.limits(episode, visit=visit, at=at, moving=moving):
+    for limit in bounds:
         first = max(first, limit.first or first)
         last = min(last, limit.last or last)
         if last < first:
@@ -144,16 +132,19 @@ def _explained(found: slots.Shortage, first: date, last: date, zone: ZoneInfo) -
     if not found.reliefs:
         return f"{sentence}: more than one thing is short at once, or the clinic is closed. Look at later days."
     best, *rest = found.reliefs
-    also = " or ".join(f"one more {_kind(relief.kind, relief.capability)}" for relief in rest)
+    day = limits.said(local_date(best.first_start, zone))
+    if best.kind == ResourceKind.PATIENT:
+        return f"{sentence}: the patient has another visit in the way. Without it the first day would be {day}."
+    others = [_kind(relief.kind, relief.capability) for relief in rest if relief.kind != ResourceKind.PATIENT]
+    also = f" One more {' or one more '.join(others)} would help too." if others else ""
     return (
-        f"{sentence}: the {_kind(best.kind, best.capability)} is the bottleneck. With one more free, the first day "
-        f"would be {limits.said(local_date(best.first_start, zone))}."
-        + (f" {also.capitalize()} would help too." if also else "")
+        f"{sentence}: the {_kind(best.kind, best.capability)} is the bottleneck. "
+        f"With one more free, the first day would be {day}.{also}"
     )
 
 
 def _blocking(found: slots.Shortage, site: Site) -> tuple[str, ...]:
-    if found.missing or not found.reliefs:
+    if found.missing or not found.reliefs or found.reliefs[0].kind == ResourceKind.PATIENT:
         return ()
     best = found.reliefs[0]
     day = local_date(best.first_start, site.zone)

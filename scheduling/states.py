@@ -62,7 +62,7 @@ A = AppointmentStatus
 APPOINTMENT_MOVES: dict[str, set[str]] = {
     A.HELD: {A.BOOKED, A.CANCELLED},
     A.BOOKED: {A.CONFIRMED, A.ARRIVED, A.CANCELLED, A.NOSHOW},
-    A.CONFIRMED: {A.ARRIVED, A.CANCELLED, A.NOSHOW},
+    A.CONFIRMED: {A.BOOKED, A.ARRIVED, A.CANCELLED, A.NOSHOW},  # booked again: moved, so it must be confirmed anew
     A.ARRIVED: {A.FULFILLED, A.CANCELLED},
     A.FULFILLED: set(),
     A.CANCELLED: set(),

@@ -12,6 +12,7 @@ from clinic.roles import CLINICIAN, COORDINATOR
 from followup import demo, instruments
 from followup.demo import walk
 from scheduling import protocols
+from scheduling.models import Protocol
 
 AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
 
@@ -23,6 +24,18 @@ def static_files_as_they_are(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("static"))
     with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}, STATIC_ROOT=folder):
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """Criteria, protocols and questionnaires are loaded once, as a deployment does; tests roll back to them."""
+    with django_db_blocker.unblock():
+        load_reference()
+
+
+def load_reference():
+    protocols.load_all(at=AT)
+    instruments.load_all(at=AT)
 
 
 @pytest.fixture
@@ -44,8 +57,8 @@ def bare_site(db):
 
 @pytest.fixture
 def site(db, at):
-    protocols.load_all(at=at)
-    instruments.load_all(at=at)
+    if not Protocol.objects.exists():  # a test with transactions of its own has emptied the database
+        load_reference()
     site = demo.found_clinic()
     demo.complete_products()
     demo.stock_cells(site, at=at)

@@ -85,7 +85,7 @@ class ApiTokenAdmin(StepAdmin):
     section, place = LETTERS, 30
     called = "API tokens"
     question = "Which systems may use the API?"
-    empty = "None. A token is made on the server with: manage.py api_token."
+    empty = "None. A token is made on the server with: manage.py create_api_token."
     list_display = ("name", "site", "may_write", "made", "expires", "works")
     list_filter = (("site", VisibleRelatedFilter),)
     list_select_related = ("site",)

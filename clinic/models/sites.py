@@ -75,4 +75,3 @@ class Practitioner(models.Model):
 
     def __str__(self) -> str:
         return self.name
-

@@ -91,9 +91,7 @@ def stock_cells(site: Site, *, at: datetime, units: int = 30, shelf_life: timede
 
 
 @transaction.atomic
-def staff_member(
-    site: Site, username: str, role: str, *, password: str | None = None, practitioner: str = ""
-) -> User:
+def staff_member(site: Site, username: str, role: str, *, password: str | None = None, practitioner: str = "") -> User:
     """A login that may work at `site` in one role; `practitioner` is the name of the person it belongs to."""
     users = User.objects
     user, made = users.get_or_create(username=username, defaults={"is_staff": True})

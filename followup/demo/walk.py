@@ -110,7 +110,7 @@ def book(episode, *, at, visit=Visit.PROCEDURE, days_ahead=7):
 
 
 def prepare(appointment):
-    """The patient has come, and the cells are ready. Returns the kit that carries their identity, if they are theirs."""
+    """The patient has come, and the cells are ready. Returns the kit of their identity, if they are theirs."""
     appointment = bookings.arrive(appointment, by=BY, at=appointment.during.lower)
     start = appointment.steps.get(code=StepCode.INJECTION).during.lower
     for unit in appointment.units.all():

@@ -3,6 +3,7 @@ on which people would take them."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from followup.states import AlertStatus, EventStatus
 from scheduling import bookings, closures, evaluations, injections, preparation, protocols, referrals, slots
 from scheduling.models import Appointment, Episode, Product, Protocol, Referral, Resource, Unit
 from scheduling.models.evaluation import Outcome
+from scheduling.models.mri import Scale
 from scheduling.models.product import CellSource, Tissue
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
 from scheduling.states import APPOINTMENT_AHEAD, UnitStatus
@@ -61,8 +63,9 @@ def open_the_clinic() -> Site:
 
 def read_the_files(world: World, *, patients_file: Path, mri_file: Path, progress: Progress) -> None:
     told = partial(progress, "patients")
-    report = patients.import_file(patients_file, site=world.site, by=BY, at=world.now, progress=told)
-    world.report.read(patients_file.name, report)
+    world.report.read(
+        patients_file.name, patients.import_file(patients_file, site=world.site, by=BY, at=world.now, progress=told)
+    )
     told = partial(progress, "discs")
     report = evaluations.import_readings(
         mri_file, site=world.site, by=BY, at=world.now, pair_in_order=True, progress=told
@@ -212,16 +215,18 @@ def book_again(world: World, episode: Episode, visit: str) -> None:
 def harvest_day(world: World, appointment: Appointment) -> None:
     harvest(world, appointment, Tissue.BONE_MARROW)
     bookings.fulfil(appointment, by=BY, at=appointment.during.upper)
-    least = appointment.episode.protocol.expansion_days_min
-    book(world, appointment.episode, Visit.PROCEDURE, earliest=world.today + timedelta(days=least))
+    least = timedelta(days=appointment.episode.protocol.expansion_days_min or 0)
+    book(world, appointment.episode, Visit.PROCEDURE, earliest=world.today + least)
 
 
 def harvest(world: World, appointment: Appointment, tissue: str) -> str:
     kit = f"KIT-{str(appointment.pk)[:13]}"
     taken = preparation.record_harvest(
-        appointment, tissue=tissue, kit=kit, volume_ml=55, by=BY, at=appointment.during.lower
+        appointment, tissue=tissue, kit=kit, volume_ml=Decimal(55), by=BY, at=appointment.during.lower
     )
-    preparation.harvest_ready(taken, by=BY, at=appointment.during.lower + timedelta(minutes=55), viability_pct=92)
+    preparation.harvest_ready(
+        taken, by=BY, at=appointment.during.lower + timedelta(minutes=55), viability_pct=Decimal(92)
+    )
     return kit
 
 
@@ -269,12 +274,12 @@ def die(world: World, patient: Patient) -> None:
 def mri_day(world: World, appointment: Appointment) -> None:
     appointment = bookings.fulfil(appointment, by=BY, at=appointment.during.upper)
     event = FollowUpEvent.objects.get(appointment=appointment)
-    baseline = appointment.episode.patient.mri_studies.filter(discs__isnull=False).first()
+    baseline = appointment.episode.verdict.evaluation.mri
+    before = list(baseline.discs.all()) if baseline else []
     discs = [
-        {"level": disc.level, "grade": max(1, disc.grade - world.chance(0.3)), "modic": disc.modic}
-        for disc in (baseline.discs.all() if baseline else [])
+        {"level": disc.level, "grade": max(1, disc.grade - world.chance(0.3)), "modic": disc.modic} for disc in before
     ]
-    scale = baseline.discs.first().scale if baseline else "pfirrmann5"
+    scale = before[0].scale if before else Scale.PFIRRMANN
     imaging.read(event, acquired_on=world.today, scale=scale, discs=discs, read_by="reader", by=BY, at=world.now)
 
 

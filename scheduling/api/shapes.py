@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from clinic.api.shapes import Day, Instant, OwnRow, Period, Reason, Shape
+from clinic.models import Patient
 from scheduling.models import (
     Appointment,
     AppointmentStep,
@@ -24,7 +25,7 @@ from scheduling.models import (
     Verdict,
 )
 from scheduling.models.evaluation import Outcome
-from scheduling.models.protocol import Visit
+from scheduling.models.protocol import ResourceKind, Visit
 
 LONGEST_SEARCH = timedelta(days=400)
 OPTION = {"max_length": 8000, "help_text": "As it came from a search for slots, within the last 15 minutes."}
@@ -109,6 +110,30 @@ class MriStudySerializer(Shape):
     class Meta:
         model = MriStudy
         fields = ["id", "patient", "acquired_on", "scanner", "field_strength_tesla", "read_by", "report", "discs"]
+
+
+class MriStudyRecorded(Shape):
+    patient = OwnRow(queryset=Patient.objects.select_related("site"))
+    acquired_on = Day()
+    discs = DiscSerializer(many=True)
+
+    class Meta:
+        model = MriStudy
+        fields = [
+            "patient",
+            "identifier",
+            "acquired_on",
+            "scanner",
+            "field_strength_tesla",
+            "read_by",
+            "report",
+            "discs",
+        ]
+        validators = ()  # that a number is taken is for the step to say
+
+
+class Assigned(serializers.Serializer):
+    patient = OwnRow(queryset=Patient.objects.select_related("site"))
 
 
 class TreatmentSerializer(Shape):
@@ -303,7 +328,7 @@ class Planned(serializers.Serializer):
 
 
 class Closed(serializers.Serializer):
-    resource = OwnRow(queryset=Resource.objects.all())
+    resource = OwnRow(queryset=Resource.objects.exclude(kind=ResourceKind.PATIENT))
     during = Period()
     reason = serializers.CharField(max_length=200)
     plan = Planned(many=True, required=False, default=list, help_text="What becomes of each appointment in that time.")

@@ -14,10 +14,11 @@ from rest_framework.routers import SimpleRouter
 from clinic.api.callers import seen_by
 from clinic.api.shapes import IdFilter, InstantFilter, Reason
 from clinic.api.views import Browsable, Listed, answers, step
-from scheduling import bookings, closures, evaluations, referrals
+from scheduling import bookings, closures, evaluations, referrals, studies
 from scheduling.api.offers import offered, unseal
 from scheduling.api.shapes import (
     AppointmentSerializer,
+    Assigned,
     Closed,
     ClosureSerializer,
     EpisodeOpened,
@@ -26,6 +27,7 @@ from scheduling.api.shapes import (
     EvaluationSerializer,
     JudgedBy,
     Moved,
+    MriStudyRecorded,
     MriStudySerializer,
     Overridden,
     PeriodAsked,
@@ -109,7 +111,19 @@ class MriStudies(Browsable):
 
     queryset = MriStudy.objects.prefetch_related("discs").order_by("acquired_on", "pk")
     serializer_class = MriStudySerializer
+    bodies = {"create": MriStudyRecorded, "assign": Assigned}
     filterset_class = MriStudyFilter
+
+    @answers(MriStudySerializer, status=201)
+    def create(self, request: Any) -> Response:
+        """Keep a study that was read, with at least level, scale and grade of each disc."""
+        body = self.given()
+        return self.show(studies.record(body.pop("patient"), **body, **self.signature()), status=201)
+
+    @step(MriStudySerializer, body=True)
+    def assign(self, request: Any, pk: str) -> Response:
+        """Say whose spine a study without a patient shows."""
+        return self.show(studies.assign(self.get_object(), **self.given(), **self.signature()))
 
 
 class EvaluationFilter(filters.FilterSet):

@@ -43,7 +43,8 @@ class Evaluation(models.Model):
         validators=[MinValueValidator(0), MaxValueValidator(100)],
     )
     treatments_reviewed = models.BooleanField(
-        default=False, help_text="Tick when the list of prior treatments is complete: then what is missing was not done."
+        default=False,
+        help_text="Tick when the list of prior treatments is complete: then what is missing was not done.",
     )
     opioid_mme_per_day = models.DecimalField(
         "opioids (MME a day)", max_digits=6, decimal_places=1, null=True, blank=True, validators=[MinValueValidator(0)]

@@ -87,7 +87,9 @@ class Unit(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(status=UnitStatus.RECEIVED, appointment__isnull=True)
-                | models.Q(status__in=[UnitStatus.ALLOCATED, UnitStatus.THAWED, UnitStatus.USED], appointment__isnull=False)
+                | models.Q(
+                    status__in=[UnitStatus.ALLOCATED, UnitStatus.THAWED, UnitStatus.USED], appointment__isnull=False
+                )
                 | models.Q(status=UnitStatus.DISCARDED),
                 name="a_unit_in_use_has_its_appointment",
             ),

@@ -19,9 +19,7 @@ class Resource(models.Model):
     kind = models.CharField(max_length=20, choices=ResourceKind)
     name = models.CharField(max_length=120)
     capabilities = ArrayField(models.CharField(max_length=40), default=list, blank=True)
-    practitioner = models.OneToOneField(
-        Practitioner, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    practitioner = models.OneToOneField(Practitioner, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     patient = models.OneToOneField(Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     active = models.BooleanField(default=True)
 
@@ -76,9 +74,7 @@ class OpeningHours(models.Model):
         ordering = ["site", "weekday", "opens"]
         constraints = [
             models.CheckConstraint(condition=models.Q(opens__lt=models.F("closes")), name="opens_before_it_closes"),
-            models.UniqueConstraint(
-                "site", "weekday", "opens", Coalesce("resource", 0), name="one_opening_per_time"
-            ),
+            models.UniqueConstraint("site", "weekday", "opens", Coalesce("resource", 0), name="one_opening_per_time"),
         ]
 
     def __str__(self) -> str:

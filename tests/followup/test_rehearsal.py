@@ -10,7 +10,10 @@ import pytest
 from django.db import connection
 
 PROJECT = Path(__file__).resolve().parents[2]
-HEADER = "Patient,IVD label,Modic,UP endplate,LOW endplate,Spondylolisthesis,Disc herniation,Disc narrowing,Disc bulging,Pfirrman grade"
+HEADER = (
+    "Patient,IVD label,Modic,UP endplate,LOW endplate,Spondylolisthesis,"
+    "Disc herniation,Disc narrowing,Disc bulging,Pfirrman grade"
+)
 
 
 def fhir(number, **changes):
@@ -47,13 +50,22 @@ def mri_file(folder):
 @pytest.mark.timeout(300)
 def test_a_clinic_is_rehearsed_on_files_with_surprises_and_no_rule_breaks(db, tmp_path):
     figures_path = tmp_path / "figures.json"
+    asked = [
+        "--patients",
+        patients_file(tmp_path),
+        "--mri",
+        mri_file(tmp_path),
+        "--months",
+        "2",
+        "--json",
+        figures_path,
+    ]
     settings = connection.settings_dict
     server = f"{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}"
     environment = os.environ | {"DATABASE_URL": f"postgres://{server}/{settings['NAME']}", "COLUMNS": "200"}
 
     rehearsal = subprocess.run(
-        [sys.executable, "manage.py", "rehearse", "--months", "2", "--json", figures_path]
-        + ["--patients", patients_file(tmp_path), "--mri", mri_file(tmp_path)],
+        [sys.executable, "manage.py", "rehearse", *asked],
         cwd=PROJECT,
         env=environment,
         capture_output=True,

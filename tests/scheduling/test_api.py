@@ -19,6 +19,7 @@ from scheduling.models import Appointment, Closure, Evaluation, Reservation, Res
 from scheduling.models.protocol import ResourceKind
 
 API = "/api/v1"
+SOUND = {"spondylolisthesis": False, "spondylolisthesis_grade": 0}
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -74,11 +75,13 @@ def test_a_patient_is_taken_from_registration_to_a_booked_day(desk, doctor, site
     referral = posted(desk, "referrals", referral, status=201)
     assert posted(desk, f"referrals/{referral['id']}/accept")["status"] == "accepted"
 
-    study = walk.scan(Patient.objects.get(pk=patient["id"]), on=referral_day())
+    discs = [{"level": "L4/5", "scale": "pfirrmann5", "grade": 4, "modic": 0, "height_loss_pct": 10} | SOUND]
+    scan = {"patient": patient["id"], "identifier": "S-1", "acquired_on": "2026-05-01", "discs": discs}
+    study = posted(desk, "mri-studies", scan, status=201)
     findings = walk.FINDINGS | {
         "referral": referral["id"],
         "evaluated_on": "2026-05-04",
-        "mri": str(study.pk),
+        "mri": study["id"],
         "pain_since": "2024-05-04",
         "treatments": [{"kind": "physiotherapy", "started_on": "2025-03-01"}],
     }
@@ -102,10 +105,6 @@ def test_a_patient_is_taken_from_registration_to_a_booked_day(desk, doctor, site
     assert [step["code"] for step in appointment["steps"]] == [step["code"] for step in offer["steps"]]
     assert [step["resources"] for step in appointment["steps"]] == [step["resources"] for step in offer["steps"]]
     assert desk.get(f"{API}/episodes/{episode['id']}/").json()["anchor_at"] is not None
-
-
-def referral_day():
-    return walk.date(2026, 5, 1)
 
 
 def test_a_hold_is_booked_confirmed_and_cancelled(desk, episode):

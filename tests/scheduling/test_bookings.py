@@ -203,6 +203,17 @@ def test_a_search_that_ends_before_it_begins_says_so(episode, at):
     )
 
 
+@pytest.mark.parametrize("earliest", [date.max, date(2027, 5, 5)])
+def test_a_search_beyond_a_year_says_so(episode, at, earliest):
+    assert why_not(episode, at, visit=Visit.MRI, earliest=earliest) == "Nothing is booked more than a year ahead."
+
+
+def test_a_search_from_long_ago_starts_today(site, episode, at):
+    first = options(episode, at, earliest=date.min, latest=MONDAY)[0]
+
+    assert first.start == at_local(at.date(), time(9, 15), site.zone)
+
+
 def test_a_shortage_names_the_bottleneck_who_has_it_and_the_first_day_without_it(site, episode, at):
     Resource.objects.filter(site=site, name="C-arm 2").update(active=False)
     walk.book(walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at), at=at)
@@ -216,6 +227,18 @@ def test_a_shortage_names_the_bottleneck_who_has_it_and_the_first_day_without_it
         "With one more free, the first day would be Mon 11 May 2026."
     )
     assert found.shortage.blocking == ("C-arm 1: a procedure day, Mon 11 May 2026, 09:30-10:30 (Chicago)",)
+
+
+def test_a_patient_who_is_here_already_that_day_is_told_so(site, episode, booked, at):
+    OpeningHours.objects.filter(site=site).update(closes=time(11, 30))
+
+    found = bookings.find(episode, visit=Visit.MRI, earliest=MONDAY, latest=MONDAY, at=at)
+
+    assert found.shortage.sentence == (
+        "There is no time from Mon 11 May 2026 to Mon 11 May 2026: the patient has another visit in the way. "
+        "Without it the first day would be Mon 11 May 2026."
+    )
+    assert found.shortage.blocking == ()
 
 
 def test_a_clinic_without_the_device_is_told_so(site, episode, at):
@@ -393,6 +416,7 @@ def forgeries():
             "Recovery must begin 0 to 30 minutes after the step before it",
         ),
         "an odd minute": (lambda o: shifted(o, minute), "Check In does not start on a five-minute mark"),
+        "the end of time": (lambda o: shifted(o, timedelta(days=365 * 7900)), "nobody comes in such a year"),
         "a time without a zone": (
             lambda o: changed(o, 0, start=o.start.replace(tzinfo=None)),
             "Check In has a time without a time zone",
@@ -542,6 +566,17 @@ def test_a_moved_day_keeps_its_steps_and_tells_what_changed(site, episode, booke
     assert StatusChange.objects.filter(subject_id=str(booked.pk)).latest("pk").reason == (
         "From Mon 11 May 2026, 08:00 (Chicago) to Thu 14 May 2026, 08:00 (Chicago). The patient asked"
     )
+
+
+def test_a_confirmed_day_that_moves_must_be_confirmed_again(episode, booked, at):
+    confirmed = bookings.confirm(booked, by=BY, at=at)
+    earliest = at.date() + timedelta(days=12)
+    later = bookings.find(episode, visit=Visit.PROCEDURE, earliest=earliest, at=at, limit=1, ignore=confirmed)
+
+    moved = bookings.move(confirmed, option=later.options[0], reason="The patient asked", by=BY, at=at)
+
+    assert moved.status == "booked"
+    assert bookings.confirm(moved, by=BY, at=at).status == "confirmed"
 
 
 def test_a_moved_day_frees_the_time_it_had(site, episode, booked, at):

@@ -102,6 +102,12 @@ def test_offers_end_when_the_cells_expire(site, empty_store, episode, at):
     assert [local_date(option.start, site.zone).day for option in found] == [11, 12]
 
 
+def test_a_search_after_the_cells_expire_says_so(site, empty_store, episode, at):
+    add_lot(site, at, "L", days=5)
+
+    assert search(episode, at).shortage.sentence == "The cells in stock can be used until Sat 9 May 2026."
+
+
 def test_a_product_may_ask_for_a_margin_before_its_expiry(site, empty_store, episode, at):
     product = episode.protocol.product
     product.expiry_margin_minutes = 60 * 24
