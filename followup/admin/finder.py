@@ -143,10 +143,8 @@ def search(quest: Quest, asked, at) -> tuple[list[Offer], str]:
     if dates := quest.dates:
         earliest, latest = max(earliest, dates.opens_on), min(latest or dates.closes_on, dates.closes_on)
         if latest < earliest:
-            return (
-                [],
-                f"The MRI counts from {show.day(dates.opens_on)} to {show.day(dates.closes_on)}, and not on these days.",
-            )
+            counts = f"{show.day(dates.opens_on)} to {show.day(dates.closes_on)}"
+            return [], f"The MRI counts from {counts}, and not on these days."
     try:
         found = bookings.find(
             quest.episode,
