@@ -11,7 +11,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils.timezone import now
 
 # What an admin class names in `section`; the navigation shows them in this order.
@@ -111,6 +112,6 @@ class PulposusAdminSite(admin.AdminSite):
     def _place(self, model: dict[str, Any]) -> tuple[int, str]:
         return getattr(self.get_model_admin(model["model"]), "place", 50), model["name"]
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         queues = look_through(request.user, at=now())
         return super().index(request, {**(extra_context or {}), "queues": queues})

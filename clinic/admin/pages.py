@@ -14,6 +14,7 @@ from django.db import DataError, IntegrityError, models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from clinic.admin import show
 from clinic.models import StatusChange
@@ -221,7 +222,7 @@ class DeskAdmin(Scoped, admin.ModelAdmin):
         }
 
     def get_called(self) -> str:
-        return self.called or str(self.opts.verbose_name_plural).capitalize()
+        return self.called or capfirst(str(self.opts.verbose_name_plural))
 
     def add_label(self) -> str:
         return f"New {self.opts.verbose_name}"

@@ -174,6 +174,17 @@ def test_answers_by_phone_are_recorded_as_such_and_the_line_becomes_a_number(des
     assert kept["odi"][2] == 60
 
 
+def test_a_number_given_by_phone_has_a_picture_of_its_own_and_is_no_mark_on_the_line(desk, followed):
+    event = event_of(followed, "week-4")
+    with at_the(due(followed, "week-4")):
+        desk.take(event, "answer", mode="phone", q1="3")
+
+    picture = str(outcome_of(Episode.objects.get(pk=followed.pk)))
+
+    assert "Back pain as a number, 0-10: Before the injection not answered; 4 weeks 3;" in picture
+    assert picture.count("no answers yet") == 2  # neither on the line, nor on the ODI
+
+
 def test_an_answer_outside_its_scale_is_asked_again(desk, followed):
     event = event_of(followed, "week-4")
     with at_the(due(followed, "week-4")):
