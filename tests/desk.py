@@ -7,8 +7,14 @@ from django.urls import reverse
 
 class Desk:
     def __init__(self, user):
-        self.client = Client()
-        self.client.force_login(user)
+        self.user = user
+        self.own = Client()
+
+    @property
+    def client(self):
+        """Logged in, also a week later."""
+        self.own.force_login(self.user)
+        return self.own
 
     def list(self, model, **query):
         return self.client.get(address(model, "changelist"), query)
@@ -45,9 +51,9 @@ def offered(response):
     return [step["label"] for step in response.context["possible"]]
 
 
-def rows(name, filled):
-    """Rows of a table in a form, as a browser sends them: `rows("discs", [{...}, {...}])`."""
-    sent = {f"{name}-TOTAL_FORMS": len(filled), f"{name}-INITIAL_FORMS": len(filled)}
+def rows(name, filled, *, known=0):
+    """Rows of a table in a form, as a browser sends them; the first `known` of them came with the page."""
+    sent = {f"{name}-TOTAL_FORMS": len(filled), f"{name}-INITIAL_FORMS": known}
     for number, row in enumerate(filled):
         sent |= {f"{name}-{number}-{field}": value for field, value in row.items()}
     return sent

@@ -14,6 +14,7 @@ from django.db import DataError, IntegrityError, models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from clinic.admin import show
 from clinic.models import StatusChange
@@ -128,6 +129,15 @@ class Scoped:
         return field
 
 
+class LabelledFormSet(forms.BaseInlineFormSet):
+    """Lines of a table have their labels in its heading only: each field says its own to who cannot see the heading."""
+
+    def add_fields(self, form: forms.BaseForm, index: int | None) -> None:
+        super().add_fields(form, index)
+        for name, field in form.fields.items():
+            field.widget.attrs.setdefault("aria-label", str(field.label or name.capitalize()))
+
+
 class DeskAdmin(Scoped, admin.ModelAdmin):
     """`question` is the title of the list, `called` its name in the navigation, `section` and `place` where it stands
     there; `editable` are the fields that may be typed into on an existing row (None: all of them), and `panels` is what
@@ -221,7 +231,7 @@ class DeskAdmin(Scoped, admin.ModelAdmin):
         }
 
     def get_called(self) -> str:
-        return self.called or str(self.opts.verbose_name_plural).capitalize()
+        return self.called or capfirst(str(self.opts.verbose_name_plural))
 
     def add_label(self) -> str:
         return f"New {self.opts.verbose_name}"

@@ -16,7 +16,8 @@ from scheduling.models import Episode
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 34
-TITLES = {"vas": "Back pain, VAS 0-100 mm", "odi": "Disability, ODI 0-100"}
+TITLES = {"vas": "Back pain, VAS 0-100 mm", "nrs": "Back pain as a number, 0-10", "odi": "Disability, ODI 0-100"}
+HIGHEST = {"vas": 100, "nrs": 10, "odi": 100}
 STATES = {"vas": "pass_vas30mm", "odi": "pass_odi22"}
 SMALLEST = {"vas": "vas15mm", "odi": "odi10"}  # the smallest change that matters: Ostelo 2008
 REACHED = (
@@ -36,20 +37,23 @@ class Scale:
 
     first: float
     last: float
+    highest: int
 
     def x(self, weeks: float) -> str:
         return f"{LEFT + (weeks - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT):.1f}"
 
     def y(self, score: float | Fraction) -> str:
-        return f"{TOP + (100 - float(score)) / 100 * (HEIGHT - TOP - BOTTOM):.1f}"
+        return f"{TOP + (self.highest - float(score)) / self.highest * (HEIGHT - TOP - BOTTOM):.1f}"
 
 
 def outcome_of(episode: Episode) -> SafeString:
-    """Both pictures and the table behind them."""
+    """The pictures and the table behind them. A number given by phone is never drawn as a mark on the line: it has a
+    picture of its own."""
     points = [point for point in outcomes.series(episode) if point.weeks is not None]
     if not points:
         return show.table((), (), empty="The picture begins with the booking: then the surveys have their dates.")
-    pictures = [picture(measure, points) for measure in TITLES]
+    numbers = any(point.nrs is not None for point in points)
+    pictures = [picture(measure, points) for measure in TITLES if measure != "nrs" or numbers]
     return render_to_string(
         "admin/desk/chart.html",
         {"pictures": pictures, "table": table_of(points), "changes": changes_table(outcomes.changes(episode))},
@@ -57,7 +61,8 @@ def outcome_of(episode: Episode) -> SafeString:
 
 
 def picture(measure: str, points: Sequence[TimePoint]) -> dict[str, object]:
-    scale = Scale(min(0.0, *(point.weeks for point in points)) - 2, max(point.weeks for point in points) + 6)
+    weeks = [point.weeks for point in points]
+    scale = Scale(min(0.0, *weeks) - 2, max(weeks) + 6, HIGHEST[measure])
     scores = [getattr(point, measure) for point in points]
     marks = [
         {"x": scale.x(point.weeks), "y": scale.y(score), "label": f"{point.name}: {float(score):.0f}"}
@@ -79,7 +84,7 @@ def picture(measure: str, points: Sequence[TimePoint]) -> dict[str, object]:
         "lines": lines(points, scores, scale),
         "marks": marks,
         "levels": levels(measure, baseline, scale),
-        "grid": [{"y": scale.y(value), "text": value} for value in (0, 25, 50, 75, 100)],
+        "grid": grid(scale),
         "weeks": [{"x": scale.x(week), "text": week} for week in week_marks(scale)],
         "zero": scale.x(0),
         "plot": HEIGHT - TOP - BOTTOM,
@@ -88,6 +93,11 @@ def picture(measure: str, points: Sequence[TimePoint]) -> dict[str, object]:
         "middle_x": (WIDTH + LEFT) / 2,
         "middle_y": HEIGHT / 2,
     }
+
+
+def grid(scale: Scale) -> list[dict[str, object]]:
+    quarters = [scale.highest * part / 4 for part in range(5)] if scale.highest % 4 == 0 else range(0, 11, 2)
+    return [{"y": scale.y(value), "text": f"{value:g}"} for value in quarters]
 
 
 def band(point: TimePoint, scale: Scale) -> dict[str, str]:
@@ -108,6 +118,8 @@ def lines(points: Sequence[TimePoint], scores: Sequence[object], scale: Scale) -
 
 def levels(measure: str, baseline: object, scale: Scale) -> list[dict[str, str]]:
     """The acceptable state, and the smallest change that matters below this patient's own baseline."""
+    if measure not in STATES:
+        return []
     state = THRESHOLDS[STATES[measure]].value
     found = [(state, f"acceptable: {state} or less")]
     if baseline is not None and float(baseline) >= THRESHOLDS[SMALLEST[measure]].value:

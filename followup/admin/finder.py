@@ -3,6 +3,7 @@ changes nothing; the POST holds, books or moves. A move first shows which follow
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -62,6 +63,15 @@ class Quest:
     visit: str
     event: FollowUpEvent | None = None
     moving: Appointment | None = None
+
+    @cached_property
+    def dates(self) -> FollowUpEvent | None:
+        """The days on which an MRI counts: a search never leaves them."""
+        row = self.event
+        if row is None and self.moving:
+            row = FollowUpEvent.objects.filter(appointment=self.moving).first()
+        dated = FollowUpEvent.objects.with_dates().get(pk=row.pk) if row else None
+        return dated if dated and dated.due_on else None
 
     @property
     def title(self) -> str:
@@ -128,12 +138,19 @@ def quest_of(episode, asked) -> Quest:
 
 def search(quest: Quest, asked, at) -> tuple[list[Offer], str]:
     """What fits, or the sentence that says why nothing does."""
+    earliest = max(asked["earliest"], clock.local_date(at, quest.episode.patient.site.zone))
+    latest = asked["latest"]
+    if dates := quest.dates:
+        earliest, latest = max(earliest, dates.opens_on), min(latest or dates.closes_on, dates.closes_on)
+        if latest < earliest:
+            counts = f"{show.day(dates.opens_on)} to {show.day(dates.closes_on)}"
+            return [], f"The MRI counts from {counts}, and not on these days."
     try:
         found = bookings.find(
             quest.episode,
             visit=quest.visit,
-            earliest=max(asked["earliest"], clock.local_date(at, quest.episode.patient.site.zone)),
-            latest=asked["latest"],
+            earliest=earliest,
+            latest=latest,
             weekdays=asked["weekday"] or None,
             ignore=quest.moving,
             at=at,
@@ -156,7 +173,7 @@ def context_for(request, episode, form, quest, at) -> dict[str, Any]:
         "form": form,
         "offers": [(offer, choice(request, offer)) for offer in found],
         "shortage": shortage,
-        "window": window_of(quest, at) if quest else "",
+        "window": window_of(quest) if quest else "",
         "chosen": preview(quest, chosen) if chosen else None,
         "now": named(quest.moving) if quest and quest.moving else "",
         "back": back,
@@ -171,12 +188,10 @@ def choice(request, offer: Offer) -> str:
     return f"{request.path}?{query.urlencode()}"
 
 
-def window_of(quest: Quest, at) -> str:
+def window_of(quest: Quest) -> str:
     """Between which days an MRI counts, in words."""
-    if quest.event is None:
-        return ""
-    event = FollowUpEvent.objects.with_dates().get(pk=quest.event.pk)
-    if event.due_on is None:
+    event = quest.dates
+    if event is None:
         return ""
     return (
         f"{event.name}: due {show.day(event.due_on)}. Best between {show.day(event.optimal_opens_on)} and "

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from clinic.admin.pages import add_inlines
+from clinic.admin.pages import LabelledFormSet, add_inlines
 from followup.models import FollowUpStep, RestrictionStage
 from scheduling.admin.protocols import UnusedOnly
 from scheduling.models import Protocol
@@ -11,6 +11,7 @@ from scheduling.models import Protocol
 class FollowUpStepInline(UnusedOnly, admin.TabularInline):
     model = FollowUpStep
     extra = 0
+    formset = LabelledFormSet
     ordering = ("unit", "offset", "pk")
     fields = (
         "code",
@@ -30,6 +31,7 @@ class FollowUpStepInline(UnusedOnly, admin.TabularInline):
 class StageInline(UnusedOnly, admin.TabularInline):
     model = RestrictionStage
     extra = 0
+    formset = LabelledFormSet
     verbose_name_plural = "What may the patient do while recovering?"
 
 

@@ -80,7 +80,8 @@ class MatchForm(StepForm):
 
     def arguments(self):
         given = super().arguments()
-        return {**given, "matched_by": (given.pop("first_person"), given.pop("second_person"))}
+        given["matched_by"] = (given.pop("first_person"), given.pop("second_person"))
+        return given
 
 
 def people_of(row):

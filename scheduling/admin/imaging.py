@@ -67,12 +67,11 @@ class ReadingForm(StepForm):
 
     def arguments(self):
         given = super().arguments()
-        scale = given.pop("scale")
-        discs = [{**disc, "scale": scale} for disc in given.pop("discs") if disc.get("grade")]
-        for disc in discs:
+        given["discs"] = [disc for disc in given["discs"] if disc.get("grade")]
+        for disc in given["discs"]:
             slip = disc["spondylolisthesis_grade"]
             disc["spondylolisthesis"] = None if slip is None else slip > 0
-        return {**given, "discs": discs}
+        return given
 
 
 class StudyForm(ReadingForm):
@@ -83,6 +82,11 @@ class StudyForm(ReadingForm):
     )
     identifier = forms.CharField(label="Study number", max_length=100, help_text="As it is named where it was made.")
     field_order = ("patient", "identifier", "acquired_on")
+
+    def arguments(self):
+        given = super().arguments()
+        scale = given.pop("scale")
+        return {**given, "discs": [{**disc, "scale": scale} for disc in given["discs"]]}
 
 
 class AssignForm(StepForm):

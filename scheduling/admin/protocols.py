@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from clinic.admin import show
-from clinic.admin.pages import DeskAdmin, Panel, Scoped
+from clinic.admin.pages import DeskAdmin, LabelledFormSet, Panel, Scoped
 from clinic.desk import HOUSE
 from scheduling.models import Episode, Protocol, ProtocolStep, StepNeed
 
@@ -33,12 +33,14 @@ def protocol_of(row):
 class StepInline(UnusedOnly, admin.TabularInline):
     model = ProtocolStep
     extra = 0
+    formset = LabelledFormSet
     verbose_name_plural = "Which steps, in which order?"
 
 
 class NeedInline(UnusedOnly, admin.TabularInline):
     model = StepNeed
     extra = 0
+    formset = LabelledFormSet
     verbose_name_plural = "What does this step need?"
 
 

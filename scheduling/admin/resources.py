@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.utils.timezone import now
 
 from clinic.admin import show
-from clinic.admin.pages import Panel, Scoped, VisibleRelatedFilter
+from clinic.admin.pages import LabelledFormSet, Panel, Scoped, VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin, add_page
 from clinic.desk import DAYS
 from scheduling.models import Closure, OpeningHours, Resource
@@ -14,6 +14,7 @@ from scheduling.models.protocol import ResourceKind
 class HoursInline(Scoped, admin.TabularInline):
     model = OpeningHours
     extra = 0
+    formset = LabelledFormSet
     fields = ("weekday", "opens", "closes")
     verbose_name_plural = "Own opening hours (none: those of the clinic)"
 
