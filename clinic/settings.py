@@ -218,8 +218,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
-    # What can be asked is for those who may ask; the demo shows it to everybody.
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny" if DEMO else "clinic.api.callers.StaffOrToken"],
+    "SERVE_PERMISSIONS": ["clinic.api.callers.MayReadTheSchema"],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "clinic.api.schema.say_refusals"],

@@ -25,16 +25,22 @@ EXPECTED = Q(
 )
 
 
+CALLED_OFF = (
+    Q(episode__patient__deceased=True) | Q(episode__status=EpisodeStatus.CANCELLED) | Q(episode__anchor_at__isnull=True)
+)
+
+
 @transaction.atomic
 def open_due(*, at: datetime) -> int:
     """Open what has become due to be expected, and close what will not happen: the number of events made."""
-    for event in _locked(FollowUpEvent.objects.filter(status=EventStatus.OPEN, episode__patient__deceased=True)):
-        close(event, to=EventStatus.WAIVED, by="system", at=at, reason="The patient has died.")
-    no_injection = Q(episode__status=EpisodeStatus.CANCELLED) | Q(episode__anchor_at__isnull=True)
-    for event in _locked(FollowUpEvent.objects.filter(no_injection, status=EventStatus.OPEN)):
-        close(event, to=EventStatus.VOIDED, by="system", at=at, reason="The injection was cancelled.")
-    for event in _locked(FollowUpEvent.objects.filter(EXPECTED, status=EventStatus.VOIDED)):
-        reopen(event, by="system", at=at, reason="The injection was booked again.")
+    changed = Q(CALLED_OFF, status=EventStatus.OPEN) | Q(EXPECTED, status=EventStatus.VOIDED)
+    for event in _locked(FollowUpEvent.objects.filter(changed)):
+        if event.status == EventStatus.VOIDED:
+            reopen(event, by="system", at=at, reason="The injection was booked again.")
+        elif event.episode.patient.deceased:
+            close(event, to=EventStatus.WAIVED, by="system", at=at, reason="The patient has died.")
+        else:
+            close(event, to=EventStatus.VOIDED, by="system", at=at, reason="The injection was cancelled.")
     return _open_new()
 
 

@@ -156,8 +156,16 @@ def test_who_has_no_role_here_is_let_in_nowhere(whole_path, who, status, request
     assert set(shown.values()) == {(status, 0)}
 
 
-def test_a_passer_by_does_not_see_what_could_be_asked(passer_by):
+def test_a_passer_by_does_not_see_what_could_be_asked(passer_by, settings):
+    settings.DEMO = False
+
     assert [passer_by.get(f"/api/{page}/").status_code for page in ("v1", "schema", "docs")] == [401] * 3
+
+
+def test_the_demo_shows_everybody_what_could_be_asked_and_nothing_else(passer_by, settings):
+    settings.DEMO = True
+
+    assert [passer_by.get(f"/api/{page}/").status_code for page in ("v1", "schema", "docs")] == [401, 200, 200]
 
 
 def test_the_coordinator_sees_all_of_it(whole_path, coordinator):

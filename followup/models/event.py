@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Case, DateField, ExpressionWrapper, F, Func, Value, When
+from django.db.models import DateField, ExpressionWrapper, F, Func, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce
 
@@ -91,24 +91,24 @@ def _local_date(instant: models.Expression | F) -> Cast:
     return Cast(Func(zone, instant, function="timezone", output_field=models.DateTimeField()), DateField())
 
 
-def _offset_in(unit: OffsetUnit) -> Case:
-    return Case(When(unit=unit, then=F("offset")), default=Value(0), output_field=models.IntegerField())
+class _DueOn(Func):
+    """The anchor's local day plus the offset. PostgreSQL clips calendar months as people do: 31 August + 6 months is
+    the last day of February. One expression, because a sweep builds it every few seconds."""
+
+    template = "(timezone(%(zone)s, %(anchor)s)::date + (%(offset)s || ' ' || %(unit)s)::interval)::date"
+    names = ("anchor", "zone", "offset", "unit")
+
+    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, tuple[Any, ...]]:
+        return self.template % {
+            name: compiler.compile(part)[0] for name, part in zip(self.names, self.source_expressions, strict=True)
+        }, ()
+
+
+DERIVED = _DueOn("episode__anchor_at", "episode__patient__site__time_zone", "offset", "unit", output_field=DateField())
 
 
 def _days_from(day: str, days: Combinable) -> ExpressionWrapper:
     return ExpressionWrapper(F(day) + days, output_field=DateField())
-
-
-# PostgreSQL clips calendar months as people do: 31 August + 6 months is the last day of February.
-OFFSET = Func(
-    Value(0),  # years
-    _offset_in(OffsetUnit.MONTHS),
-    _offset_in(OffsetUnit.WEEKS),
-    _offset_in(OffsetUnit.DAYS),
-    function="make_interval",
-    output_field=models.DurationField(),
-)
-DERIVED = Cast(ExpressionWrapper(_local_date(F("episode__anchor_at")) + OFFSET, models.DateTimeField()), DateField())
 
 
 class FollowUpEventQuerySet(SiteQuerySet):

@@ -9,19 +9,19 @@ from followup.demo import walk
 from scheduling import evaluations
 from scheduling.criteria import FACTS
 from scheduling.facts import facts_of, months_covered, whole_months
-from scheduling.models import CriteriaSet, DiscReading, Product, Protocol
+from scheduling.models import DiscReading, Product
 from scheduling.models.mri import Scale
-from tests.conftest import AT
 
 ON_THE_DAY = {"pregnancy_test_result", "hours_since_test"}  # recorded with the injection, not at the evaluation
 
 
 @pytest.fixture
 def protocol(db):
-    """A protocol of one product, with criteria that nobody asks here."""
-    product = Product.objects.create(code="cells", name="Cells", source="allogeneic", regulatory_basis="ind")
-    criteria = CriteriaSet.objects.create(version="none-1", title="None", rules=[], valid_days=45, loaded_at=AT)
-    return Protocol.objects.create(code=walk.SAME_SESSION, name="Cells", product=product, criteria=criteria)
+    """A shipped protocol whose product has a basis."""
+    protocol = walk.protocol()
+    Product.objects.filter(pk=protocol.product_id).update(regulatory_basis="ind", regulatory_expires_on=None)
+    protocol.product.refresh_from_db()
+    return protocol
 
 
 @pytest.fixture

@@ -117,6 +117,8 @@ def test_a_protocol_without_such_a_visit_says_so(loaded):
 
 
 def test_a_protocol_whose_criteria_are_missing_is_not_loaded(db, at, monkeypatch, tmp_path):
+    Protocol.objects.all().delete()
+    CriteriaSet.objects.all().delete()
     (tmp_path / "products.json").write_text((protocols.REFERENCE / "products.json").read_text())
     (tmp_path / "protocols").mkdir()
     shipped = protocols.REFERENCE / "protocols" / "bone-marrow-same-session.json"
