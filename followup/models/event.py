@@ -98,10 +98,9 @@ class _DueOn(Func):
     template = "(timezone(%(zone)s, %(anchor)s)::date + (%(offset)s || ' ' || %(unit)s)::interval)::date"
     names = ("anchor", "zone", "offset", "unit")
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, tuple[Any, ...]]:
-        return self.template % {
-            name: compiler.compile(part)[0] for name, part in zip(self.names, self.source_expressions, strict=True)
-        }, ()
+    def as_sql(self, compiler: Any, *_: Any, **__: Any) -> Any:
+        parts = (compiler.compile(part)[0] for part in self.source_expressions)
+        return self.template % dict(zip(self.names, parts, strict=True)), []
 
 
 DERIVED = _DueOn("episode__anchor_at", "episode__patient__site__time_zone", "offset", "unit", output_field=DateField())
