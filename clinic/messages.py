@@ -169,7 +169,7 @@ def _due(at: datetime) -> Any:
 def _claim(at: datetime) -> Message | None:
     """The next due message, now ours until its lease ends. Kinds this version of the code does not know are left
     for the worker that does."""
-    terms = {
+    terms: dict[str, Any] = {
         "sending": S.SENDING,
         "due": S.DUE,
         "at": at,
@@ -227,17 +227,17 @@ def _written(message: Message, *, at: datetime) -> EmailMultiAlternatives:
 
 def _ended(reply: Reply, email: EmailMultiAlternatives) -> _End:
     (to,) = email.to
-    words = reply.words.replace(to, "the address")
+    words, subject = reply.words.replace(to, "the address"), str(email.subject)
     match reply.answer:
         case Answer.TAKEN:
-            return _End(S.SENT, subject=email.subject, sent_to=to)
+            return _End(S.SENT, subject=subject, sent_to=to)
         case Answer.LATER:
             return _End(S.DUE, words, line_broken=reply.line_broken)
         case Answer.REFUSED:
-            return _End(S.FAILED, words, subject=email.subject, sent_to=to)
+            return _End(S.FAILED, words, subject=subject, sent_to=to)
         case Answer.UNKNOWN:
             unknown = f"{words} It may or may not have arrived."
-            return _End(S.UNKNOWN, unknown, email.subject, to, line_broken=reply.line_broken)
+            return _End(S.UNKNOWN, unknown, subject, to, line_broken=reply.line_broken)
 
 
 def _settle(message: Message, end: _End, *, at: datetime) -> None:

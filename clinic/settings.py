@@ -121,8 +121,10 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # --- Messages --------------------------------------------------------------------------------------------------------
-vars().update(env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25"))
-if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":  # noqa: F821 - from EMAIL_URL, as all EMAIL_ names
+relay = env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25")
+vars().update(relay)  # EMAIL_HOST, EMAIL_PORT and whatever else the address says
+EMAIL_BACKEND = relay["EMAIL_BACKEND"]
+if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "clinic.relay.EmailBackend"  # the same, but it knows how far a mail got when the line breaks
 EMAIL_TIMEOUT = 20  # seconds; shorter than MESSAGE_LEASE, which must outlive any send that still may succeed
 MESSAGE_LEASE = timedelta(seconds=180)

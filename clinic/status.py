@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import models
 
@@ -37,7 +37,8 @@ def move(
     row = type(row)._default_manager.select_for_update(of=("self",), no_key=True).get(pk=row.pk)
     was = getattr(row, field)
     if to not in moves[was]:
-        labels = dict(row._meta.get_field(field).choices or ())
+        column = cast("models.Field[Any, Any]", row._meta.get_field(field))  # a status is no relation
+        labels = dict(column.choices or ())
         raise StepRefused(f"{row} is {labels.get(was, was)}; it cannot become {labels.get(to, to)}.")
     note(row, was=was, became=to, by=by, at=at, reason=reason)
     changed = {field: to, **(also or {})}

@@ -121,9 +121,11 @@ def _about_stages(at: datetime) -> Iterator[Message]:
     for episode in recovering:
         told = {one.occasion for one in said[str(episode.pk)]}
         zone = episode.patient.site.time_zone
-        first = clock.local_date(episode.anchor_at, zone)
+        anchor_at = episode.anchor_at
+        assert anchor_at is not None  # noqa: S101 - asked for above
+        first = clock.local_date(anchor_at, zone)
         for stage in stages[episode.protocol_id]:
-            due_at = max(episode.anchor_at, clock.at_local(first + timedelta(days=stage.first_day), HOUR, zone))
+            due_at = max(anchor_at, clock.at_local(first + timedelta(days=stage.first_day), HOUR, zone))
             until = clock.day_bounds(first + timedelta(days=_last_day(stage)), zone)[1]
             if stage.code not in told and due_at <= at < until:
                 yield _message(episode, STAGE, stage.code, version=1, due_at=due_at, not_after=until)
@@ -133,13 +135,13 @@ def _last_day(stage: RestrictionStage) -> int:
     return stage.first_day + OPEN_STAGE if stage.last_day is None else stage.last_day
 
 
-WHY_CLOSED = {
+WHY_CLOSED: dict[str, str] = {
     EventStatus.DONE: "It has been answered.",
     EventStatus.MISSED: "Its window has closed.",
     EventStatus.WAIVED: "It was waived.",
     EventStatus.VOIDED: "There was no injection.",
 }
-WHY_NO_CARE = {
+WHY_NO_CARE: dict[str, str] = {
     EpisodeStatus.CANCELLED: "The treatment was cancelled.",
     EpisodeStatus.COMPLETED: "The follow-up is complete.",
     EpisodeStatus.LOST: "The patient is lost to follow-up.",
@@ -205,13 +207,15 @@ class RecoveryStage(messages.Kind):
         stage = RestrictionStage.objects.get(protocol=episode.protocol_id, code=message.occasion)
         last = None
         if stage.last_day is not None:
+            assert episode.anchor_at is not None  # noqa: S101 - an_injected_episode_has_its_anchor
             last = clock.local_date(episode.anchor_at, message.site.time_zone) + timedelta(days=stage.last_day)
         return {"advice": stage.advice, "last": last}
 
 
 def _event(message: Message) -> FollowUpEvent:
     """Read once for each try, so that what was checked is what is said."""
-    if "event" not in vars(message):
+    kept = vars(message)
+    if "event" not in kept:
         dated = FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "appointment")
-        message.event = dated.get(pk=message.about)
-    return message.event
+        kept["event"] = dated.get(pk=message.about)
+    return kept["event"]

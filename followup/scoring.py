@@ -70,7 +70,8 @@ def score_odi(items: Sequence[Entry], *, min_answered: int = 9, multiple: Multip
     ValueError, naming the section, for anything else: another number of sections, a mark outside 0 to 5, a bool, a
     float, a string, an empty list, a mark twice.
     """
-    if isinstance(items, str) or len(items) != ODI_SECTIONS:
+    given: object = items  # what the types forbid is refused all the same
+    if isinstance(given, str) or len(items) != ODI_SECTIONS:
         raise ValueError(
             f"The ODI needs {ODI_SECTIONS} sections, got {len(items)}: need 10 sections, None where missing."
         )

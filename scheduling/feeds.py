@@ -89,7 +89,7 @@ def etag(calendar: bytes) -> str:
 
 def _subject(link: Link) -> Subject | None:
     kind = SUBJECTS.get(link.about)
-    found = kind and kind.objects.filter(pk=link.about_id).select_related("site").first()
+    found = kind.objects.filter(pk=link.about_id).select_related("site").first() if kind else None
     if found is None or not getattr(found, "active", True):
         return None
     if isinstance(found, Practitioner) and found.user and not found.user.is_active:
@@ -138,18 +138,20 @@ def _taken(resource: Resource, window: DateTimeTZRange, *, summary: str, at: dat
     # A step that was moved about has several rows here: the live one counts, else the one released last.
     steps = {row.step_id: row for row in rows if row.step_id}
     places = _places(steps)
-    entries = [_step_entry(row, summary, [*places[row.step_id], resource.site.name]) for row in steps.values()]
-    return entries + [_closure_entry(row.closure, resource.site.name) for row in rows if row.closure_id]
+    entries = [_step_entry(row, summary, [*places[step_id], resource.site.name]) for step_id, row in steps.items()]
+    return entries + [_closure_entry(row.closure, resource.site.name) for row in rows if row.closure]
 
 
 def _step_entry(row: Reservation, summary: str, location: Iterable[str]) -> Entry:
+    step = row.step
+    assert step is not None  # noqa: S101 - only rows of steps come here
     return Entry(
-        uid=row.step.pk,
+        uid=step.pk,
         start=row.during.lower,
         end=row.during.upper,
-        sequence=row.step.sequence,
-        changed_at=row.step.changed_at,
-        status=_status(row.step.appointment, live=row.live),
+        sequence=step.sequence,
+        changed_at=step.changed_at,
+        status=_status(step.appointment, live=row.live),
         summary=summary,
         location=", ".join(location),
     )
@@ -158,7 +160,7 @@ def _step_entry(row: Reservation, summary: str, location: Iterable[str]) -> Entr
 def _closure_entry(closure: Closure, location: str) -> Entry:
     reopened = closure.reopened_at is not None
     return Entry(
-        uid=uuid.UUID(bytes=salted_hmac("scheduling.closure", closure.pk, secret=settings.LINK_KEY).digest()[:16]),
+        uid=uuid.UUID(bytes=salted_hmac("scheduling.closure", str(closure.pk), secret=settings.LINK_KEY).digest()[:16]),
         start=closure.during.lower,
         end=closure.during.upper,
         sequence=int(reopened),

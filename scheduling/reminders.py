@@ -101,7 +101,7 @@ def _message(
     )
 
 
-WHY_NOT = {
+WHY_NOT: dict[str, str] = {
     A.HELD: "The time is only held.",
     A.BOOKED: "The appointment is booked after all.",
     A.CONFIRMED: "The appointment is booked after all.",
@@ -146,6 +146,7 @@ class Cancelled(AboutAppointment):
 
 def _appointment(message: Message) -> Appointment:
     """Read once for each try, so that what was checked is what is said."""
-    if "appointment" not in vars(message):
-        message.appointment = Appointment.objects.get(pk=message.about)
-    return message.appointment
+    kept = vars(message)
+    if "appointment" not in kept:
+        kept["appointment"] = Appointment.objects.get(pk=message.about)
+    return kept["appointment"]

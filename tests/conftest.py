@@ -18,11 +18,13 @@ AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
 
 
 @pytest.fixture(scope="session", autouse=True)
-def static_files_as_they_are(tmp_path_factory):
-    """Pages are tested without collecting static files first."""
+def quick_settings(tmp_path_factory):
+    """Pages are tested without collecting static files first, and passwords are not made slow to guess."""
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     folder = str(tmp_path_factory.mktemp("static"))
-    with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}, STATIC_ROOT=folder):
+    hasher = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    storages = settings.STORAGES | {"staticfiles": plain}
+    with override_settings(STORAGES=storages, STATIC_ROOT=folder, PASSWORD_HASHERS=hasher):
         yield
 
 

@@ -202,12 +202,14 @@ def follow(crowd: Crowd, appointment: Appointment, *, until: int, end: int = 30,
     `end` mm within half a year."""
     episode = appointment.episode
     episode.refresh_from_db()
-    last = clock.local_date(episode.anchor_at, crowd.site.zone) + timedelta(days=until)
+    anchor_at = episode.anchor_at
+    assert anchor_at is not None  # noqa: S101 - an_injected_episode_has_its_anchor
+    last = clock.local_date(anchor_at, crowd.site.zone) + timedelta(days=until)
     due = FollowUpEvent.objects.with_dates().filter(
-        episode=episode, status=EventStatus.OPEN, due_on__lte=last, due_on__gt=episode.anchor_at.date()
+        episode=episode, status=EventStatus.OPEN, due_on__lte=last, due_on__gt=anchor_at.date()
     )
     for number, event in enumerate(due.order_by("due_on", "code")):
-        days = (event.due_on - episode.anchor_at.date()).days
+        days = (event.due_on - anchor_at.date()).days
         vas = round(66 - (66 - end) * min(days, 180) / 180)
         at = walk.at_noon(event.due_on + timedelta(days=1))
         if event.kind == EventKind.SURVEY and number % 4 == 3:

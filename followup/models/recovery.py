@@ -1,12 +1,14 @@
 """Step 6: fit to go home, and going home."""
 
+from typing import Any
+
 from django.core.validators import MaxValueValidator
 from django.db import models
 
 from clinic.models.scoping import SiteQuerySet
 from scheduling.models import Injection
 
-ITEM = {"validators": [MaxValueValidator(2)], "help_text": "0-2"}
+ITEM: dict[str, Any] = {"validators": [MaxValueValidator(2)], "help_text": "0-2"}
 
 
 class RecoveryScore(models.Model):
