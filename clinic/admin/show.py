@@ -66,6 +66,11 @@ def day(on: date | None) -> str | SafeString:
     return date_format(on, "D j M Y").replace(" ", "\N{NO-BREAK SPACE}") if on else NOTHING
 
 
+def days(first: date | None, last: date | None) -> str | SafeString:
+    """From the first day to the last, breaking only between them."""
+    return f"{day(first)}\N{NO-BREAK SPACE}- {day(last)}" if first and last else NOTHING
+
+
 def yes_no(value: bool | None) -> str | SafeString:
     return UNKNOWN if value is None else ("yes" if value else "no")
 

@@ -85,7 +85,7 @@ def path_of(episode, request):
 
 def span(step):
     if step.on and step.until and step.until != step.on:
-        return f"{show.day(step.on)} - {show.day(step.until)}"
+        return show.days(step.on, step.until)
     return show.day(step.on or step.until) if step.on or step.until else ""
 
 
@@ -237,7 +237,7 @@ def events_of(episode):
             show.link(event, event.name),
             event.get_kind_display(),
             show.day(event.due_on),
-            f"{show.day(event.opens_on)} - {show.day(event.closes_on)}" if event.opens_on else show.NOTHING,
+            show.days(event.opens_on, event.closes_on),
             show.state(event),
             show.link(event.appointment, show.when(event.appointment.during.lower, zone))
             if event.appointment

@@ -235,11 +235,11 @@ class FollowUpEventAdmin(StepAdmin):
 
     @admin.display(description="Best")
     def best(self, event):
-        return days(event.optimal_opens_on, event.optimal_closes_on)
+        return show.days(event.optimal_opens_on, event.optimal_closes_on)
 
     @admin.display(description="Counts")
     def window(self, event):
-        return days(event.opens_on, event.closes_on)
+        return show.days(event.opens_on, event.closes_on)
 
     @admin.display(description="State", ordering="status")
     def status_shown(self, event):
@@ -247,10 +247,6 @@ class FollowUpEventAdmin(StepAdmin):
 
 
 NO_READING = show.NOTHING
-
-
-def days(first, last):
-    return f"{show.day(first)} - {show.day(last)}" if first and last else show.NOTHING
 
 
 def responses_of(event):

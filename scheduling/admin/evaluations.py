@@ -181,7 +181,7 @@ class VerdictAdmin(StepAdmin):
         ("What is it about?", {"fields": ("evaluation", "protocol", "criteria", "regulatory")}),
     )
     readonly_fields = ("patient_name", "outcome_shown", "computed_shown", "signed", "valid_until", "regulatory")
-    panels = (Panel("Why? One line per criterion", lambda verdict, request: reasons_of(verdict), first=True),)
+    panels = (Panel("Why? One line per criterion", lambda verdict, request: reasons_of(verdict)),)
     steps = (
         StepAction(
             name="sign",
