@@ -12,7 +12,7 @@ from clinic.admin import show
 from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import DAYS
-from scheduling import bookings, preparation
+from scheduling import bookings, cells, preparation
 from scheduling.models import Appointment, Harvest
 from scheduling.models.appointment import ReservationKind
 from scheduling.models.product import CellSource, Tissue
@@ -117,6 +117,19 @@ class AppointmentAdmin(StepAdmin):
             "injected.",
             done=lambda harvest: f"Kit {harvest.kit} is recorded. Next: say when it is processed and ready.",
             then=lambda harvest: harvest,
+        ),
+        StepAction(
+            name="allocate",
+            label="Allocate the units that are missing",
+            take=preparation.replace_unit,
+            available=lambda appointment: (
+                appointment.status in cells.AHEAD
+                and appointment.visit == Visit.PROCEDURE
+                and appointment.episode.protocol.product.source == CellSource.ALLOGENEIC
+            ),
+            consequence="Units that are released, unreserved and in date are given to this day, the first to expire "
+            "first. If the day has all it needs, nothing changes.",
+            done=lambda units: f"Allocated: {', '.join(str(unit) for unit in units) or 'nothing was missing'}.",
         ),
         StepAction(
             name="fulfil",

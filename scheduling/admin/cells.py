@@ -307,6 +307,16 @@ class HarvestAdmin(StepAdmin):
             ),
             destructive=True,
         ),
+        StepAction(
+            name="discard",
+            label="Discard",
+            take=preparation.discard_harvest,
+            form=ReasonForm,
+            available=can_become(HARVEST_MOVES, HarvestStatus.DISCARDED),
+            consequence="These cells are gone. It cannot be undone.",
+            done=lambda harvest: f"Kit {harvest.kit} is discarded.",
+            destructive=True,
+        ),
     )
 
     @admin.display(description="Patient", ordering="appointment__episode__patient__family_name")

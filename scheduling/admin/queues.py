@@ -7,8 +7,10 @@ from django.db.models import Exists, OuterRef
 from clinic import clock
 from clinic.admin import show
 from clinic.desk import Line, Queue, register
+from scheduling import cells
 from scheduling.admin import appointments
 from scheduling.models import Appointment, Evaluation, MriStudy, Referral, Verdict
+from scheduling.models.protocol import Visit
 from scheduling.states import ReferralStatus, VerdictStatus
 
 
@@ -127,6 +129,21 @@ register(
         empty="None. Who is booked for the next 7 days and has not confirmed appears here: call them.",
         permission="scheduling.view_appointment",
         place=70,
+    ),
+    Queue(
+        title="Procedures without their cells",
+        rows=lambda user, at: cells.lacking_units().visible_to(user).select_related("episode__patient", "site"),
+        line=lambda day, at: Line(
+            str(day.episode.patient),
+            f"{when(day)}: {day.units_in_hand} of {day.units_needed} units",
+            show.page_of(day),
+            "Allocate or move",
+        ),
+        everything=lambda: show.list_of(Appointment, visit__exact=Visit.PROCEDURE),
+        empty="None. A booked procedure that lost its unit to a recall or a broken vial appears here.",
+        permission="scheduling.view_appointment",
+        place=15,
+        urgent=True,
     ),
     Queue(
         title="MRI studies without a patient",

@@ -500,6 +500,30 @@ def test_two_people_are_needed_to_thaw(desk, patient, at):
     assert said(together).endswith("is being thawed. Next: inject it in time.")
 
 
+def test_a_recalled_unit_puts_its_procedure_on_the_first_page_until_another_is_allocated(desk, patient, at):
+    episode = walk.open_episode(patient, at=at, code="disc-progenitor-allogeneic")
+    appointment = walk.book(episode, at=at)
+    lot = appointment.units.get().lot
+    answers = {"product": lot.product_id, "number": "L-10", "expires_at": "2027-05-04T12:00"}
+
+    desk.take(lot, "recall", reason="Letter of the maker.")
+    waiting = without_cells(desk)
+    desk.add(Lot, site=lot.site_id, **answers)
+    new = Lot.objects.get(number="L-10")
+    desk.take(new, "receive-unit", identifier="U-10-1")
+    desk.take(new, "release")
+    response = desk.take(appointment, "allocate")
+
+    assert [(line.who, line.what[-14:]) for line in waiting.lines] == [("Reyes, Marta", ": 0 of 1 units")]
+    assert said(response) == "Allocated: U-10-1."
+    assert without_cells(desk).count == 0
+
+
+def without_cells(desk):
+    looks = desk.client.get(reverse("admin:index")).context["queues"]
+    return next(look for look in looks if look.queue.title == "Procedures without their cells")
+
+
 def test_a_protocol_in_use_is_not_edited_any_more(desk, episode):
     page = desk.page(episode.protocol)
     desk.client.post(show.page_of(episode.protocol), {"name": "Another name"})
