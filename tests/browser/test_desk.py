@@ -50,6 +50,7 @@ class Person:
         self.server, self.username = server.url, username
         self.context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(90_000)
         self.complaints = []
         self.page.on("console", self.hear)
         self.pictures = 0
