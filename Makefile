@@ -12,13 +12,16 @@ SERVICES := $(PY) -m dev.services run --
 
 export PORT
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix run rehearse bench states lock clean
+.PHONY: help demo manage test check fix run rehearse bench states lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.demo ## a whole clinic on this machine: PORT=8123 make demo
 	@$(PY) -m dev.demo
+
+manage: $(VENV)/.demo ## a command in the demo that is running: make manage ARGS="import_patients FILE"
+	@$(PY) -m dev.demo $(ARGS)
 
 test: $(VENV)/.dev ## every test, against real servers: make test ARGS="-k booking"
 	@$(PY) -m dev.browser

@@ -2,6 +2,7 @@
 
 PORT=8123 picks the port, DEMO_PASSWORD the password of the demo logins; a DATABASE_URL or REDIS_URL in the environment
 is used instead of the servers out of wheels. What the demo stores lies in var/demo; `make clean` forgets it.
+`make manage ARGS="import_patients FILE"` runs any command of manage.py in the demo that is running.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import psutil
 
 from dev import PROJECT, VAR, environment
 from dev.processes import Child, Stopped, Together, kill_group, on_stop_signals, service_commands, stop_on_signal
-from dev.services import ServicesError, port_is_free, servers, tail
+from dev.services import ServicesError, port_is_free, servers, tail, write_private
 from dev.smtp_sink import running_sink
 
 FOLDER = VAR / "demo"
 LOGS = FOLDER / "logs"
+RUNNING = FOLDER / "environment.json"  # of the demo that runs now
 STEPS = {
     "migrating the database": ["migrate", "--noinput"],
     "filling the demo clinic": ["seed_demo"],
@@ -37,7 +39,9 @@ class DemoFailed(Exception):
     """What went wrong, and what to do about it."""
 
 
-def main() -> int:
+def main(command: list[str]) -> int:
+    if command:
+        return manage_running(command)
     on_stop_signals(stop_on_signal)
     try:
         LOGS.mkdir(parents=True, exist_ok=True)
@@ -49,6 +53,27 @@ def main() -> int:
     except Stopped:
         print("Everything is stopped. `make demo` continues where you left off.")
     return 0
+
+
+def manage_running(command: list[str]) -> int:
+    """One command of manage.py, in the demo that runs in another terminal."""
+    notes = (json.loads(note.read_text()) for note in FOLDER.glob("processes-*.json"))
+    if not RUNNING.exists() or not any(alive(*note["demo"]) for note in notes):
+        print(
+            "No demo is running here. Start one with `make demo` in another terminal, then try again.", file=sys.stderr
+        )
+        return 1
+    env = os.environ | json.loads(RUNNING.read_text())
+    return subprocess.run([sys.executable, PROJECT / "manage.py", *command], env=env, check=False).returncode
+
+
+@contextlib.contextmanager
+def findable(env: dict[str, str]) -> Iterator[None]:
+    write_private(RUNNING, json.dumps(env))
+    try:
+        yield
+    finally:
+        RUNNING.unlink(missing_ok=True)
 
 
 def port_from_environment() -> int:
@@ -71,6 +96,7 @@ def demo(port: int) -> None:
         sink = stack.enter_context(running_sink(FOLDER))
         env = urls | environment.demo(port=port, mail_port=sink.port, folder=FOLDER)
         prepare(env)
+        stack.enter_context(findable(env))
 
         say("starting web, worker and beat")
         together = stack.enter_context(Together(env, LOGS))
@@ -178,6 +204,7 @@ def welcome(port: int, env: dict[str, str]) -> str:
         ("The API", f"{site}/api/docs/"),
         ("Start page", f"{site}/"),
         ("Log in as", f"coordinator  or  clinician, password  {env['DEMO_PASSWORD']}"),
+        ("Any command in it", 'make manage ARGS="import_patients FILE"'),
         ("Logs", f"{LOGS.relative_to(PROJECT)}/"),
     ]
     line = "-" * 78
@@ -227,4 +254,4 @@ def say(words: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -126,6 +126,20 @@ def complete(event: FollowUpEvent, *, at: datetime, mode: str = Mode.SELF, by: s
 
 
 @transaction.atomic
+def answer(event: FollowUpEvent, *, answers: Mapping[str, Mapping[str, Any]], at: datetime) -> FollowUpEvent:
+    """All of a patient's own answers at once, and the event closed: instrument -> link id -> value."""
+    form = _held(event)
+    if form.event.status == EventStatus.DONE:
+        return form.event
+    form.refuse_unless_open(at=at)
+    for code, items in answers.items():
+        for link_id, value in items.items():
+            form.put(code, link_id, value)
+    form.write(at=at, mode=Mode.SELF, by="")
+    return _complete(form, by="patient", at=at)
+
+
+@transaction.atomic
 def record(
     event: FollowUpEvent, *, answers: Mapping[str, Mapping[str, Any]], mode: str, by: str, at: datetime
 ) -> FollowUpEvent:

@@ -162,12 +162,9 @@ def follow_up(event, *, vas, at, mode="self", worried=False):
         given[code] = {
             asked.link_id: say(asked, vas=vas, worried=worried) for asked in instruments.questions(instrument)
         }
-    if mode != "self":
-        return surveys.record(event, answers=given, mode=mode, by=BY, at=at)
-    for code, values in given.items():
-        for link_id, value in values.items():
-            surveys.save_answer(event, instrument=code, link_id=link_id, value=value, at=at)
-    return surveys.complete(event, at=at)
+    if mode == "self":
+        return surveys.answer(event, answers=given, at=at)
+    return surveys.record(event, answers=given, mode=mode, by=BY, at=at)
 
 
 def say(question, *, vas, worried=False):

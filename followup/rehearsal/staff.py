@@ -349,10 +349,7 @@ def answer(world: World, event_id: str) -> None:
     event = FollowUpEvent.objects.get(pk=event_id)
     if event.status != EventStatus.OPEN or event.episode.patient.deceased:
         return
-    for code, values in told_answers(world, event).items():
-        for link_id, value in values.items():
-            surveys.save_answer(event, instrument=code, link_id=link_id, value=value, at=world.now)
-    surveys.complete(event, at=world.now)
+    surveys.answer(event, answers=told_answers(world, event), at=world.now)
 
 
 def told_answers(world: World, event: FollowUpEvent) -> dict[str, dict[str, Any]]:

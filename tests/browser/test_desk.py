@@ -58,6 +58,7 @@ class Person:
             viewport={"width": 1280, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
         )
         self.page = self.context.new_page()
+        self.page.set_default_timeout(90_000)
         self.complaints = []
         self.page.on("console", self.hear)
         self.pictures = 0

@@ -64,7 +64,7 @@ def phone(chromium):
 
     def open_phone(**extra):
         context = chromium.new_context(**(PHONE | extra))
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         opened.append(context)
         page = context.new_page()
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)

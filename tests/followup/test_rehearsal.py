@@ -47,7 +47,6 @@ def mri_file(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_clinic_is_rehearsed_on_files_with_surprises_and_no_rule_breaks(db, tmp_path):
     figures_path = tmp_path / "figures.json"
     asked = [

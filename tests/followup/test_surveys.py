@@ -364,3 +364,15 @@ def test_two_devices_at_once_leave_one_response_and_one_alert(injected):
     assert Response.objects.count() == 2
     assert Alert.objects.count() == 1
     assert set(Response.objects.values_list("status", flat=True)) == {ResponseStatus.IN_PROGRESS}
+
+
+def test_answers_given_all_at_once_count_like_those_given_one_by_one(injected):
+    event = due(injected, "month-6")
+    at = noon(event.due_on)
+
+    done = surveys.answer(event, answers={"pain-vas": {"pain": 40}, "odi": TWOS}, at=at)
+    again = surveys.answer(event, answers={"pain-vas": {"pain": 90}, "odi": TWOS}, at=at)
+
+    assert (done.status, again.status) == (EventStatus.DONE, EventStatus.DONE)
+    assert (response_to(event, "pain-vas").score, response_to(event, "odi").score) == (Decimal(40), Decimal(40))
+    assert response_to(event, "odi").mode == "self"

@@ -11,7 +11,7 @@ from django.db import connection
 from clinic.status import StepRefused
 from followup import demo, instruments
 from followup.demo import walk
-from scheduling import bookings, cells, protocols
+from scheduling import bookings, cells, diary, protocols
 from scheduling.models import Appointment, AppointmentStep, Episode, Reservation, Resource, Unit
 from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.states import UnitStatus
@@ -21,6 +21,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)
 MONDAY = date(2026, 5, 11)
 P = Visit.PROCEDURE
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Who waits for a lock waits for its answer: these tests ask who wins, not how fast this machine is."""
+    monkeypatch.setattr(diary, "LOCK_TIMEOUT", "60s")
 
 
 @pytest.fixture
