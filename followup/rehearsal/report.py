@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q
+from django.db.models import Count, F
 from rich.console import Console
 from rich.table import Table
 
@@ -131,9 +131,15 @@ def injected_by_protocol() -> dict[str, int]:
     return dict(sorted(rows))
 
 
+def opened(kind: str, *, now: datetime) -> Any:
+    """Events whose window has opened by today, as the clinic's calendar counts days."""
+    events = FollowUpEvent.objects.with_dates().with_today(now)
+    return events.filter(kind=kind, opens_on__lte=F("today")).exclude(status=EventStatus.VOIDED)
+
+
 def time_points(kind: str, *, now: datetime) -> dict[str, dict[str, int]]:
     """Per time point: due, answered by the patient, answered by phone or paper, missed, still open."""
-    due = FollowUpEvent.objects.with_dates().filter(kind=kind, opens_on__lte=now.date()).exclude(status="voided")
+    due = opened(kind, now=now)
     by_staff = set(Response.objects.exclude(mode=Mode.SELF).values_list("event_id", flat=True))
     table: dict[str, Counter[str]] = {}
     for pk, code, status in due.order_by("due_on").values_list("pk", "code", "status"):
@@ -147,8 +153,7 @@ def time_points(kind: str, *, now: datetime) -> dict[str, dict[str, int]]:
 
 
 def mri_time_points(*, now: datetime) -> dict[str, dict[str, int]]:
-    due = FollowUpEvent.objects.with_dates().filter(kind=EventKind.MRI, opens_on__lte=now.date())
-    due = due.exclude(status="voided").select_related("mri")
+    due = opened(EventKind.MRI, now=now).select_related("mri")
     table: dict[str, Counter[str]] = {}
     for event in due.order_by("due_on"):
         row = table.setdefault(event.code, Counter(due=0, done_in_window=0, done_outside_window=0, missed=0, open=0))
@@ -173,9 +178,8 @@ def broken(*, now: datetime, mails: Counter[str]) -> dict[str, int]:
     mailed = {message_id.strip("<>").split("@")[0] for message_id in mails}
     found["messages_marked_sent_but_not_mailed"] = len(sent - mailed)
     found["messages_mailed_but_not_marked"] = len(mailed - sent)
-    overdue = FollowUpEvent.objects.with_dates().filter(
-        Q(closes_on__lt=now.date()), status=EventStatus.OPEN, episode__injected=True
-    )
+    events = FollowUpEvent.objects.with_dates().with_today(now)
+    overdue = events.filter(closes_on__lt=F("today"), status=EventStatus.OPEN, episode__injected=True)
     found["due_events_nobody_closed"] = overdue.exclude(responses__status="in-progress").count()
     return found
 
