@@ -43,7 +43,7 @@ INVARIANTS = {
         ON c.subject = 'clinic.Patient' AND c.subject_id = m.patient_id::text AND c.became = 'deceased'
         WHERE m.status = 'sent' AND m.sent_at > c.at""",
     "messages_of_unknown_fate": "SELECT count(*) FROM clinic_message WHERE status IN ('sending', 'unknown', 'failed')",
-    "units_used_twice": """
+    "units_kept_by_ended_appointments": """
         SELECT count(*) FROM (SELECT unit.appointment_id FROM scheduling_unit unit JOIN scheduling_appointment a
         ON a.id = unit.appointment_id WHERE unit.status IN ('allocated', 'thawed')
         AND a.status IN ('cancelled', 'noshow', 'fulfilled')) AS wrong""",
