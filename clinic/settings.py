@@ -88,6 +88,10 @@ if "postgresql" not in DATABASES["default"]["ENGINE"]:
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: the booking rules live in it.")
 DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+# The sweeps ask the same questions every few seconds: the server keeps the plan of what was asked five times. Behind a
+# pooler that cannot carry prepared statements, set PREPARED_STATEMENTS=false.
+if env.bool("PREPARED_STATEMENTS", default=True):
+    DATABASES["default"]["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Time: UTC inside; the zone is a property of the site ------------------------------------------------------------

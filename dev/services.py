@@ -47,6 +47,8 @@ from dev.environment import throwaway
 
 OWNER = "pulposus"
 PORTS = range(20000, 32000)  # below the ports that systems hand to outgoing connections
+SCRATCH = "test"  # the instance whose databases are emptied before every command
+IN_A_HURRY = "-c fsync=off -c full_page_writes=off"  # a killed server loses nothing by it, only a machine without power
 SLOTS = range(16)  # as many as Valkey has databases: so many commands may share one instance
 SERVER_USERS = ("postgres", "_postgres", "nobody")
 
@@ -333,7 +335,7 @@ class Instance:
         for attempt in range(1, tries + 1):
             done = self.account.run(
                 *(self.postgres_bin / "pg_ctl", "start", "-D", self.data, "-l", self.postgres_log, "-w", "-t", "60"),
-                *("-o", f"-p {self.port('postgres')}"),
+                *("-o", f"-p {self.port('postgres')} {IN_A_HURRY if self.name == SCRATCH else ''}"),
                 check=False,
             )
             if done.returncode == 0:
@@ -670,7 +672,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dev.services", description=(__doc__ or "").partition("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     runner = verbs.add_parser("run", help="start, run a command against an empty database, stop")
-    runner.add_argument("--name", default="test", help="which instance under var/ (default: test)")
+    runner.add_argument("--name", default=SCRATCH, help="which instance under var/ (default: test)")
     runner.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
     for verb in ("start", "stop"):
         verbs.add_parser(verb).add_argument("name")

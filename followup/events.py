@@ -10,7 +10,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from clinic import clock
 from clinic.status import move
 from followup.models import FollowUpEvent, FollowUpStep
-from followup.models.event import EventKind, FollowUpEventQuerySet, Schedule
+from followup.models.event import DATES, EventKind, FollowUpEventQuerySet, Schedule
 from followup.states import EVENT_MOVES, EventStatus, ResponseStatus
 from scheduling.models import Episode
 from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus, EpisodeStatus
@@ -47,15 +47,11 @@ def open_due(*, at: datetime) -> int:
 @transaction.atomic
 def close(event: FollowUpEvent, *, to: str, by: str, at: datetime, reason: str = "") -> FollowUpEvent:
     """Close `event`. From now on it keeps the dates it had, whatever becomes of the anchor."""
-    dated = FollowUpEvent.objects.with_dates().get(pk=event.pk)
-    kept = {
-        "closed_at": at,
-        "recorded_due_on": dated.due_on,
-        "recorded_opens_on": dated.opens_on,
-        "recorded_closes_on": dated.closes_on,
-    }
-    move(event, to, moves=EVENT_MOVES, by=by, at=at, reason=reason, also=kept)
-    return FollowUpEvent.objects.with_dates().get(pk=event.pk)
+    dates = FollowUpEvent.objects.with_dates().values(*DATES).get(pk=event.pk)
+    kept = {f"recorded_{name}": dates[name] for name in ("due_on", "opens_on", "closes_on")}
+    closed = move(event, to, moves=EVENT_MOVES, by=by, at=at, reason=reason, also={"closed_at": at, **kept})
+    vars(closed).update(dates)
+    return closed
 
 
 @transaction.atomic
@@ -121,8 +117,10 @@ def _open_new() -> int:
         status__in=[EpisodeStatus.PLANNED, EpisodeStatus.ACTIVE],
         patient__deceased=False,
     )
+    if not episodes:
+        return 0
     lines: dict[int, list[FollowUpStep]] = {}
-    for line in FollowUpStep.objects.filter(protocol__in=episodes.values("protocol")).order_by("pk"):
+    for line in FollowUpStep.objects.filter(protocol__in=[one.protocol_id for one in episodes]).order_by("pk"):
         lines.setdefault(line.protocol_id, []).append(line)
     made = [_planned(episode, line) for episode in episodes for line in lines.get(episode.protocol_id, ())]
     FollowUpEvent.objects.bulk_create(made, ignore_conflicts=True)  # two sweeps at once: the first one's rows stand
@@ -134,9 +132,14 @@ def _planned(episode: Episode, line: FollowUpStep) -> FollowUpEvent:
 
 
 def _locked(events: FollowUpEventQuerySet) -> Iterable[FollowUpEvent]:
-    """These events, each held by this sweep alone: another sweep passes over them."""
-    return list(
-        events.select_related("episode__patient__site", "appointment")
-        .order_by("pk")
+    """These events, each held by this sweep alone: another sweep passes over them. There are mostly none, so everybody
+    they concern is read only after that is known."""
+    held = list(
+        events.order_by("pk")
         .select_for_update(of=("self",), no_key=True, skip_locked=True)
+        .values_list("pk", flat=True)
     )
+    if not held:
+        return []
+    whole = FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "appointment")
+    return list(whole.filter(pk__in=held).order_by("pk"))

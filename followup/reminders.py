@@ -26,6 +26,7 @@ HOUR = time(9)  # on the clinic's clock
 DAYS_AFTER = {"+7": 7, "+14": 14}  # from the invitation; after the last one a coordinator calls (`followup.calls`)
 OPEN_STAGE = 14  # days in which the start of a stage without an end is still news
 
+SAID = ("about", "kind", "occasion", "version", "status", "due_at", "sent_at")
 HEARD = (MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.UNKNOWN)
 NOT_COMING = (AppointmentStatus.CANCELLED, AppointmentStatus.NOSHOW)
 
@@ -63,13 +64,18 @@ def _waiting(at: datetime) -> FollowUpEventQuerySet:
             episode__patient__deceased=False,
             closes_on__gte=F("today"),
         )
-        .select_related("episode__patient__site")
+        .annotate(
+            patient_id=F("episode__patient_id"),
+            site_id=F("episode__patient__site_id"),
+            zone=F("episode__patient__site__time_zone"),
+        )
     )
 
 
-def _wanted(event: FollowUpEvent, said: list[Message]) -> Iterator[tuple[str, str, datetime, datetime]]:
+def _wanted(event: Any, said: list[Message]) -> Iterator[tuple[str, str, datetime, datetime]]:
     """What is to be said about `event`, from when on, and until when it is of use."""
-    zone, end = event.episode.patient.site.time_zone, events.window_end(event)
+    zone = event.zone
+    end = clock.day_bounds(event.closes_on, zone)[1]
     if event.kind == EventKind.MRI:
         yield SCAN, "call", clock.at_local(event.opens_on, HOUR, zone), end
         return
@@ -84,18 +90,16 @@ def _wanted(event: FollowUpEvent, said: list[Message]) -> Iterator[tuple[str, st
 
 def _said(rows: Iterable[FollowUpEvent | Episode], *kinds: str) -> dict[str, list[Message]]:
     said: dict[str, list[Message]] = defaultdict(list)
-    for message in Message.objects.filter(kind__in=kinds, about__in=[str(row.pk) for row in rows]):
+    abouts = [str(row.pk) for row in rows]
+    for message in Message.objects.filter(kind__in=kinds, about__in=abouts).only(*SAID):
         said[message.about].append(message)
     return said
 
 
-def _message(
-    row: FollowUpEvent | Episode, kind: str, occasion: str, *, version: int, due_at: datetime, not_after: datetime
-) -> Message:
-    patient = (row if isinstance(row, Episode) else row.episode).patient
+def _message(row: Any, kind: str, occasion: str, *, version: int, due_at: datetime, not_after: datetime) -> Message:
     return Message(
-        site=patient.site,
-        patient=patient,
+        site_id=row.site_id,
+        patient_id=row.patient_id,
         kind=kind,
         about=str(row.pk),
         occasion=occasion,
@@ -116,12 +120,11 @@ def _about_stages(at: datetime) -> Iterator[Message]:
         patient__deceased=False,
         anchor_at__gt=at - timedelta(days=longest + 2),
         anchor_at__lte=at,
-    ).select_related("patient__site")
+    ).annotate(site_id=F("patient__site_id"), zone=F("patient__site__time_zone"))
     said = _said(recovering, STAGE)
     for episode in recovering:
         told = {one.occasion for one in said[str(episode.pk)]}
-        zone = episode.patient.site.time_zone
-        anchor_at = episode.anchor_at
+        zone, anchor_at = episode.zone, episode.anchor_at
         assert anchor_at is not None  # noqa: S101 - asked for above
         first = clock.local_date(anchor_at, zone)
         for stage in stages[episode.protocol_id]:

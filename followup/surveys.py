@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from clinic import clock
 from clinic.status import StepRefused, move
@@ -277,8 +278,7 @@ def _complete(form: _Form, *, by: str, at: datetime) -> FollowUpEvent:
             columns = {"completed_at": at, **_score(response)}
             move(response, ResponseStatus.COMPLETED, moves=RESPONSE_MOVES, by=by, at=at, also=columns)
     _alert_if_pain_rose(form.event, at=at)
-    events.close(form.event, to=EventStatus.DONE, by=by, at=at)
-    return _rows().get(pk=form.event.pk)
+    return events.close(form.event, to=EventStatus.DONE, by=by, at=at)
 
 
 def _score(response: Response) -> dict[str, Any]:
@@ -310,9 +310,11 @@ def _alert_if_pain_rose(event: FollowUpEvent, *, at: datetime) -> None:
     if event.before_injection:
         return
     scored = Response.objects.filter(status=ResponseStatus.COMPLETED, score__isnull=False, event__episode=event.episode)
-    columns = ("instrument__scoring", "raw")
-    before = dict(scored.filter(event__offset__lte=0).values_list(*columns))
-    for scale, now in scored.filter(event=event).values_list(*columns):
-        if scale in WORRYING_RISE and scale in before and now - before[scale] >= WORRYING_RISE[scale]:
-            detail = f"Pain was {before[scale]} of {HIGHEST[scale]} before the injection and is {now} now."
+    rows = scored.filter(Q(event=event) | Q(event__offset__lte=0))
+    told = rows.values_list("event__offset", "instrument__scoring", "raw")
+    before = {scale: raw for offset, scale, raw in told if offset <= 0}
+    after = {scale: raw for offset, scale, raw in told if offset > 0}
+    for scale in sorted(WORRYING_RISE.keys() & before.keys() & after.keys()):
+        if after[scale] - before[scale] >= WORRYING_RISE[scale]:
+            detail = f"Pain was {before[scale]} of {HIGHEST[scale]} before the injection and is {after[scale]} now."
             alerts.raise_alert(event, kind=AlertKind.PAIN_ROSE, detail=detail, at=at)

@@ -163,8 +163,11 @@ def _found(reasons: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
 
 def _locked(verdict: Verdict) -> Verdict:
     """The fresh verdict, locked after its evaluation so that judging again and signing wait for each other."""
-    _locked_evaluation(verdict.evaluation)
-    return Verdict.objects.select_for_update(of=("self",), no_key=True).get(pk=verdict.pk)
+    evaluation = _locked_evaluation(verdict.evaluation)
+    fresh = Verdict.objects.select_related("criteria", "protocol__criteria", "protocol__product")
+    verdict = fresh.select_for_update(of=("self",), no_key=True).get(pk=verdict.pk)
+    verdict.evaluation = evaluation
+    return verdict
 
 
 def _locked_evaluation(evaluation: Evaluation) -> Evaluation:

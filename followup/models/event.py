@@ -106,6 +106,9 @@ class _DueOn(Func):
 DERIVED = _DueOn("episode__anchor_at", "episode__patient__site__time_zone", "offset", "unit", output_field=DateField())
 
 
+DATES = ("due_on", "optimal_opens_on", "optimal_closes_on", "opens_on", "closes_on")  # what with_dates() annotates
+
+
 def _days_from(day: str, days: Combinable) -> ExpressionWrapper:
     return ExpressionWrapper(F(day) + days, output_field=DateField())
 

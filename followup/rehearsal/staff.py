@@ -33,6 +33,7 @@ START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)  # a Monday
 ARRIVALS_A_DAY = 20
 CLOSURE_AFTER_DAYS = 30
 FEWEST_UNITS_IN_STORE = 10
+RESTOCKING = 0  # Mondays
 
 Progress = Callable[[str, int, int], None]
 
@@ -74,7 +75,7 @@ def read_the_files(world: World, *, patients_file: Path, mri_file: Path, progres
 
 
 def live_one_day(world: World, day: Any) -> None:
-    for hour in TICKS:
+    for hour in TICKS if day.weekday() < 5 else TICKS[:1]:
         world.pass_time(clock.at_local(day, hour, world.site.zone))
         if hour == TICKS[0] and day.weekday() < 5:
             work_the_queues(world)
@@ -101,7 +102,8 @@ def evaluate(world: World, referral: Referral) -> None:
     given = people.findings(world.dice, on=world.today, study=study)
     care = people.treatments(world.dice, on=world.today)
     evaluation = evaluations.record(referral, findings=given, treatments=care, by=BY, at=world.now)
-    protocol = Protocol.objects.get(code=people.choose_protocol(world.dice), active=True)
+    offered = Protocol.objects.select_related("criteria", "product")
+    protocol = offered.get(code=people.choose_protocol(world.dice), active=True)
     verdict = evaluations.judge(evaluation, protocol=protocol, by=BY, at=world.now)
     verdict = evaluations.sign(verdict, by="clinician", at=world.now)
     if verdict.outcome == Outcome.ELIGIBLE:
@@ -287,11 +289,12 @@ def mri_day(world: World, appointment: Appointment) -> None:
 
 
 def work_the_queues(world: World) -> None:
-    restock(world)
+    if world.today.weekday() == RESTOCKING:
+        restock(world)
     for alert in Alert.objects.exclude(status=AlertStatus.CLOSED):
         alerts.close(alerts.acknowledge(alert, by=BY, at=world.now), reason="Called: all well", by=BY, at=world.now)
         world.report.counts["alert"] += 1
-    for event in calls.queue(at=world.now):
+    for event in calls.queue(at=world.now).select_related("episode__patient__site", "episode__verdict__evaluation"):
         phone(world, event)
     book_due_mri(world)
 
@@ -346,7 +349,7 @@ def read_the_mail(world: World) -> None:
 
 
 def answer(world: World, event_id: str) -> None:
-    event = FollowUpEvent.objects.get(pk=event_id)
+    event = FollowUpEvent.objects.select_related("episode__patient", "episode__verdict__evaluation").get(pk=event_id)
     if event.status != EventStatus.OPEN or event.episode.patient.deceased:
         return
     surveys.answer(event, answers=told_answers(world, event), at=world.now)
@@ -356,5 +359,6 @@ def told_answers(world: World, event: FollowUpEvent) -> dict[str, dict[str, Any]
     evaluation = event.episode.verdict.evaluation
     days = (world.now - event.episode.anchor_at).days if event.episode.anchor_at else 0
     vas = people.pain(world.dice, baseline=evaluation.back_pain_vas_mm or 60, days=max(days, 0))
-    asked = [instruments.active_for(code, event.episode.patient.language) for code in event.instruments]
-    return {one.code: people.answers(world.dice, asked=instruments.questions(one), vas=vas) for one in asked if one}
+    wordings = instruments.wordings_in(event.episode.patient.language)
+    asked = [wordings[code] for code in event.instruments if code in wordings]
+    return {one.code: people.answers(world.dice, asked=instruments.questions(one), vas=vas) for one in asked}
