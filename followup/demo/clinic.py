@@ -69,7 +69,10 @@ def found_clinic(*, code: str = "demo", name: str = "Lakeside Spine Clinic", zon
 def complete_products() -> None:
     """Fill in what a clinic must enter from its own papers before it can book. Made up, and it says so."""
     Product.objects.filter(source=CellSource.ALLOGENEIC, post_thaw_limit_minutes__isnull=True).update(
-        thaw_minutes=30, post_thaw_limit_minutes=120, regulatory_reference="DEMO VALUES: not from any product"
+        thaw_minutes=30,
+        post_thaw_limit_minutes=120,
+        transport_celsius_max=-130,
+        regulatory_reference="DEMO VALUES: not from any product",
     )
     Product.objects.filter(regulatory_basis=RegulatoryBasis.NONE).update(
         regulatory_basis=RegulatoryBasis.IND, regulatory_reference="DEMO VALUES: no such IND exists"
