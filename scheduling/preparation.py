@@ -104,7 +104,7 @@ def _found(check: ReceiptCheck, product: Product) -> Iterator[str]:
     if check.shipper != Shipper.INTACT:
         yield "The shipper was damaged or opened."
     if check.units_counted != check.units_announced:
-        yield f"{check.units_counted} units came of {check.units_announced} announced."
+        yield f"Units announced: {check.units_announced}, counted: {check.units_counted}."
 
 
 @transaction.atomic

@@ -229,7 +229,7 @@ def steps_of(appointment):
         ]
         names = sorted(taken, key=lambda resource: (resource.practitioner_id is None, resource.name))
         late = step.code == StepCode.INJECTION and too_late_for_its_cells(appointment)
-        shown = show.badge("fail", f"{step}: its cells are over") if late else step
+        shown = show.badge("fail", f"{step}: too late for its cells") if late else step
         rows.append((shown, hours(step.during, zone), ", ".join(dict.fromkeys(resource.name for resource in names))))
     return show.table(("Step", "Time", "Who and what"), rows, empty="No steps.")
 

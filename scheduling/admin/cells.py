@@ -2,6 +2,7 @@
 
 from django import forms
 from django.contrib import admin
+from django.utils.html import format_html
 from django.utils.timezone import now
 
 from clinic.admin import show
@@ -59,7 +60,7 @@ class ChooseForm(ReasonForm):
     def prepare(self):
         self.fields["unit"].queryset = cells.fitting(self.row).select_related("lot__site")
         self.fields["unit"].label_from_instance = lambda unit: (
-            f"{unit}, lot {unit.lot.number}, good until {show.when(cells.good_until(unit), unit.lot.site.zone)}"
+            f"{unit}, good until {show.when(cells.good_until(unit), unit.lot.site.zone)}"
         )
 
 
@@ -163,7 +164,7 @@ class UnitAdmin(StepAdmin):
 
     @admin.display(description="Kept in", ordering="storage")
     def kept(self, unit):
-        return "Its shipper" if unit.shipper_hold_until else unit.storage
+        return kept_in(unit)
 
     @admin.display(description="Expires")
     def expires(self, unit):
@@ -190,13 +191,19 @@ class UnitAdmin(StepAdmin):
         return good_until(unit) if unit.thaw_started_at else show.NOTHING
 
 
+def kept_in(unit):
+    return "Its shipper" if unit.shipper_hold_until else unit.storage or show.NOTHING
+
+
 def good_until(unit):
     """Until when the unit may be used, in red if that is over: a thawed one by its clock, any other by its dates."""
     thawed = unit.status == UnitStatus.THAWED
     until = cells.use_by(unit) if unit.thaw_started_at else cells.good_until(unit)
     words = show.when(until, unit.lot.site.zone)
     over = until is None or until < now()
-    return show.badge("fail", f"Over: {words}") if over and (thawed or unit.status in cells.IN_STORE) else words
+    if over and (thawed or unit.status in cells.IN_STORE):
+        return format_html("{} {}", show.badge("fail", "Over"), words)
+    return words
 
 
 # The units of a day are chosen on its page.

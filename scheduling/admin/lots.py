@@ -9,7 +9,7 @@ from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_
 from clinic.desk import CELLS
 from clinic.models import Site
 from scheduling import preparation
-from scheduling.admin.cells import UnitForm, people_of
+from scheduling.admin.cells import UnitForm, kept_in, people_of
 from scheduling.models import Lot, Product
 from scheduling.models.product import Shipper
 from scheduling.states import LOT_MOVES, LotStatus, UnitStatus
@@ -69,7 +69,7 @@ class ReceiptForm(StepForm):
     celsius = forms.DecimalField(
         label="Temperature (°C)", max_digits=5, decimal_places=1, help_text="The warmest that its logger shows."
     )
-    shipper = forms.ChoiceField(label="The shipper is", choices=Shipper.choices)
+    shipper = forms.ChoiceField(label="Shipper", choices=Shipper.choices)
     units_announced = forms.IntegerField(label="Units announced", min_value=0, max_value=30000)
     units_counted = forms.IntegerField(label="Units counted", min_value=0, max_value=30000)
     checked_by = forms.ChoiceField(label="Checked by")
@@ -186,7 +186,7 @@ class LotAdmin(StepAdmin):
 
 def units_of(lot):
     rows = (
-        (show.link(unit), show.state(unit), unit.storage or show.NOTHING, show.link(unit.appointment))
+        (show.link(unit), show.state(unit), kept_in(unit), show.link(unit.appointment))
         for unit in lot.units.select_related("appointment__episode__patient").order_by("identifier")
     )
     return show.table(("Unit", "State", "Kept in", "For"), rows, empty='None yet. Choose "Receive a unit" above.')
@@ -196,13 +196,12 @@ def checks_of(lot):
     rows = (
         (
             show.when(check.checked_at, lot.site.zone),
-            show.badge("pass", "Passed") if check.passed else show.badge("fail", check.findings),
-            f"{check.celsius} °C",
-            check.get_shipper_display(),
-            f"{check.units_counted} of {check.units_announced}",
+            show.badge("pass", "Passed") if check.passed else show.badge("fail", "Not passed"),
+            f"{check.celsius} °C. {check.get_shipper_display()}. {check.units_counted} of {check.units_announced} "
+            f"units. {'' if check.passed else check.findings}",
             check.checked_by,
         )
         for check in lot.receipt_checks.order_by("-checked_at", "-pk")
     )
-    columns = ("When", "Result", "Temperature", "Shipper", "Units", "Checked by")
-    return show.table(columns, rows, empty='Not checked yet. Choose "Record the receipt check" above.')
+    empty = 'Not checked yet. Choose "Record the receipt check" above.'
+    return show.table(("When", "Result", "What was found", "Checked by"), rows, empty=empty)

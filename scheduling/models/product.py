@@ -77,8 +77,8 @@ class Lot(models.Model):
 
 
 class Shipper(models.TextChoices):
-    INTACT = "intact", "Intact, seals unbroken"
-    DAMAGED = "damaged", "Damaged or opened"
+    INTACT = "intact", "Shipper intact"
+    DAMAGED = "damaged", "Shipper damaged or opened"
 
 
 class ReceiptCheck(models.Model):
@@ -86,7 +86,7 @@ class ReceiptCheck(models.Model):
 
     SITE_PATH = "lot__site"
 
-    lot = models.ForeignKey(Lot, on_delete=models.PROTECT, related_name="receipt_checks")
+    lot = models.ForeignKey(Lot, on_delete=models.CASCADE, related_name="receipt_checks")
     checked_at = models.DateTimeField()
     checked_by = models.CharField(max_length=150)
     celsius = models.DecimalField("temperature (°C)", max_digits=5, decimal_places=1)

@@ -68,10 +68,10 @@ def test_the_page_of_a_lot_says_how_it_came_and_who_looked(desk, site, at):
 
     assert said(answer) == (
         "Checked: Disc progenitor cells lot L-9 stays in quarantine. The shipper was damaged or opened. "
-        "3 units came of 4 announced."
+        "Units announced: 4, counted: 3."
     )
     page = words(desk.page(lot))
-    assert "3 of 4" in page
+    assert "3 of 4 units" in page
     assert "Tomas Varga" in page
     assert "-160.0 °C" in page
 
@@ -131,7 +131,7 @@ def test_a_thawed_unit_says_until_when_it_may_be_injected(desk, thawed):
     with time_machine.travel(starts, tick=False):
         assert use_by in words(desk.page(unit))
         assert use_by in words(desk.page(unit.appointment))
-        assert "its cells are over" not in words(desk.page(unit.appointment))
+        assert "too late for its cells" not in words(desk.page(unit.appointment))
         assert queue(desk, GONE).count == 0
 
 
@@ -143,7 +143,7 @@ def test_an_injection_that_slipped_past_its_cells_turns_red_and_is_on_the_first_
         red = words(desk.page(unit.appointment))
         over = queue(desk, GONE)
 
-    assert 'state-stop"><span aria-hidden="true">✕</span> Injection: its cells are over' in red
+    assert 'state-stop"><span aria-hidden="true">✕</span> Injection: too late for its cells' in red
     assert [(line.who, line.what) for line in over.lines] == [
         ("Reyes, Marta", f"unit {unit.identifier} could be used until {show.when(use_by, 'America/Chicago')}")
     ]

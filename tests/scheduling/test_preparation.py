@@ -74,9 +74,9 @@ def test_a_lot_waits_in_quarantine_until_it_is_checked_and_released(lot, at):
         ({"celsius": "-129.9"}, "It came at -129.9 °C; the warmest allowed is -130.0 °C."),
         ({"celsius": -200}, "It came at -200.0 °C; the coldest allowed is -196.0 °C."),
         ({"shipper": Shipper.DAMAGED}, "The shipper was damaged or opened."),
-        ({"units_counted": 3}, "3 units came of 4 announced."),
+        ({"units_counted": 3}, "Units announced: 4, counted: 3."),
         ({"units_counted": 5, "shipper": Shipper.DAMAGED},
-         "The shipper was damaged or opened. 5 units came of 4 announced."),
+         "The shipper was damaged or opened. Units announced: 4, counted: 5."),
     ],
 )  # fmt: skip
 def test_a_delivery_that_is_not_as_it_should_be_stays_in_quarantine_and_says_why(lot, at, found, why):
