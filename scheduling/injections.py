@@ -2,9 +2,9 @@
 follows: its actual end."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from django.db import transaction
 
@@ -34,6 +34,15 @@ class InjectionRefused(StepRefused):
     code = "injection_refused"
 
 
+class Displayed(TypedDict, total=False):
+    """What the C-arm displayed, and what else there is to say: each may be left out."""
+
+    fluoroscopy_seconds: int | None
+    dose_area_product: Decimal | None
+    air_kerma_mgy: Decimal | None
+    notes: str
+
+
 @transaction.atomic
 def record(
     appointment: Appointment,
@@ -46,49 +55,59 @@ def record(
     matched_by: tuple[str, str],
     by: str,
     at: datetime,
+    matched_at: datetime | None = None,
     kit: str = "",
     day_facts: Mapping[str, Any] | None = None,
-    fluoroscopy_seconds: int | None = None,
-    dose_area_product: Decimal | None = None,
-    air_kerma_mgy: Decimal | None = None,
-    notes: str = "",
+    **displayed: Unpack[Displayed],
 ) -> Injection:
     """Record what was injected; the day is done and follow-up begins.
 
     `levels` has one {level, volume_ml, cells_million?} for each disc; `day_facts` what was found out this morning, such
-    as {pregnancy_test_result, hours_since_test}.
+    as {pregnancy_test_result, hours_since_test}. The two-person match was at `matched_at`, or as the needle went in.
     """
-    matched, kit = cells.two_people(matched_by), clean(kit)
     appointment = _locked(appointment)
-    episode, product = appointment.episode, appointment.episode.protocol.product
-    _check_day(appointment, started_at=started_at, ended_at=ended_at, at=at)
-    _check_levels(episode, levels)
-    _check_criteria(episode, day_facts or {}, at=started_at)
     injection = Injection(
-        episode=episode,
+        episode=appointment.episode,
         appointment=appointment,
         started_at=started_at,
         ended_at=ended_at,
         injected_by=clean(injected_by),
-        matched_by=matched,
-        kit=kit,
+        matched_by=cells.two_people(matched_by),
+        matched_at=matched_at or started_at,
+        kit=clean(kit),
         needle_gauge=needle_gauge,
-        fluoroscopy_seconds=fluoroscopy_seconds,
-        dose_area_product=dose_area_product,
-        air_kerma_mgy=air_kerma_mgy,
-        notes=clean(notes, lines=True),
+        **displayed | {"notes": clean(displayed.get("notes", ""), lines=True)},
     )
-    cells.check_fields(injection)
-    if product.source == CellSource.ALLOGENEIC:
-        _use_units(appointment, discs=len(levels), started_at=started_at, by=by, at=at)
-    else:
-        _use_harvest(episode, kit, by=by, at=at)
+    _check(injection, levels, day_facts or {}, at=at)
+    _use_cells(injection, discs=len(levels), by=by, at=at)
     injection.save(force_insert=True)
     _keep_levels(injection, levels)
-    move(appointment, AppointmentStatus.FULFILLED, moves=APPOINTMENT_MOVES, by=by, at=at, also={"changed_at": at})
-    anchor = {"anchor_at": ended_at, "injected": True}
-    move(episode, EpisodeStatus.ACTIVE, moves=EPISODE_MOVES, by=by, at=at, also=anchor)
+    _begin_follow_up(injection, by=by, at=at)
     return injection
+
+
+def _check(
+    injection: Injection, levels: Sequence[Mapping[str, Any]], day_facts: Mapping[str, Any], *, at: datetime
+) -> None:
+    _check_day(injection, at=at)
+    _check_levels(injection.episode, levels)
+    _check_criteria(injection.episode, day_facts, at=injection.started_at)
+    cells.check_fields(injection)
+
+
+def _use_cells(injection: Injection, *, discs: int, by: str, at: datetime) -> None:
+    if injection.episode.protocol.product.source == CellSource.ALLOGENEIC:
+        _use_units(injection.appointment, discs=discs, started_at=injection.started_at, by=by, at=at)
+    else:
+        _use_harvest(injection.episode, injection.kit, by=by, at=at)
+
+
+def _begin_follow_up(injection: Injection, *, by: str, at: datetime) -> None:
+    """Law 1: from now on every date hangs on the actual end."""
+    day, episode = injection.appointment, injection.episode
+    move(day, AppointmentStatus.FULFILLED, moves=APPOINTMENT_MOVES, by=by, at=at, also={"changed_at": at})
+    anchor = {"anchor_at": injection.ended_at, "injected": True}
+    move(episode, EpisodeStatus.ACTIVE, moves=EPISODE_MOVES, by=by, at=at, also=anchor)
 
 
 def _locked(appointment: Appointment) -> Appointment:
@@ -97,7 +116,9 @@ def _locked(appointment: Appointment) -> Appointment:
     return rows.get(pk=appointment.pk)
 
 
-def _check_day(appointment: Appointment, *, started_at: datetime, ended_at: datetime, at: datetime) -> None:
+def _check_day(injection: Injection, *, at: datetime) -> None:
+    appointment, started_at, ended_at = injection.appointment, injection.started_at, injection.ended_at
+    zone = appointment.site.zone
     if appointment.visit != Visit.PROCEDURE:
         raise InjectionRefused(f"{appointment} is not a procedure day.")
     if appointment.status != AppointmentStatus.ARRIVED:
@@ -108,14 +129,17 @@ def _check_day(appointment: Appointment, *, started_at: datetime, ended_at: date
     if ended_at <= started_at:
         raise InjectionRefused("The injection must end after it starts.")
     if ended_at > at:
-        raise InjectionRefused(
-            f"The injection cannot end on {spoken(ended_at, appointment.site.zone)}: that is still to come."
-        )
-    zone = appointment.site.zone
-    if local_date(started_at, zone) != local_date(appointment.during.lower, zone):
+        raise InjectionRefused(f"The injection cannot end on {spoken(ended_at, zone)}: that is still to come.")
+    day = local_date(appointment.during.lower, zone)
+    if local_date(started_at, zone) != day:
         raise InjectionRefused(
             f"The procedure day is {spoken(appointment.during.lower, zone)}; the injection is said to have started on "
             f"{spoken(started_at, zone)}. Correct the time."
+        )
+    if injection.matched_at > started_at or local_date(injection.matched_at, zone) != day:
+        raise InjectionRefused(
+            f"Patient and cells are matched on the day and before the needle goes in, and the match is said to have "
+            f"been on {spoken(injection.matched_at, zone)}. Correct the time."
         )
 
 
@@ -149,44 +173,50 @@ def _check_criteria(episode: Episode, day_facts: Mapping[str, Any], *, at: datet
 
 
 def _use_harvest(episode: Episode, kit: str, *, by: str, at: datetime) -> None:
-    """The kit read at time-out is the one this patient's cells went into, and no other."""
-    harvests = Harvest.objects.filter(appointment__episode=episode).select_for_update(of=("self",), no_key=True)
-    harvest = harvests.filter(status=HarvestStatus.READY).first()
-    if harvest is None:
+    """The kit read at time-out is one that this patient's cells of this treatment went into, and no other."""
+    harvests = Harvest.objects.filter(appointment__episode=episode, status=HarvestStatus.READY)
+    ready = list(harvests.order_by("harvested_at").select_for_update(of=("self",), no_key=True))
+    if not ready:
         raise InjectionRefused("No cells of this patient are processed and ready. Record that first.")
-    if harvest.kit != kit:
+    read = next((harvest for harvest in ready if harvest.kit == kit), None)
+    if read is None:
+        kits = " and ".join(harvest.kit for harvest in ready)
         raise InjectionRefused(
-            f"The kit read is {kit or 'empty'}; this patient's cells are in kit {harvest.kit}. Stop: do not inject."
+            f"The kit read is {kit or 'empty'}; this patient's cells are in kit {kits}. Stop: do not inject."
         )
-    move(harvest, HarvestStatus.USED, moves=HARVEST_MOVES, by=by, at=at)
+    move(read, HarvestStatus.USED, moves=HARVEST_MOVES, by=by, at=at)
 
 
 def _use_units(appointment: Appointment, *, discs: int, started_at: datetime, by: str, at: datetime) -> None:
     """Every unit used was thawed, is still good, and was thawed no longer ago than the product allows: a hard stop."""
-    episode, product = appointment.episode, appointment.episode.protocol.product
-    units = cells.of(appointment).select_related("lot__site").select_for_update(of=("self",), no_key=True)
+    protocol = appointment.episode.protocol
+    cells.lock_lots(protocol.product, appointment.site)  # a recall comes before or after, never in between
+    units = (
+        cells.of(appointment).select_related("lot__site", "lot__product").select_for_update(of=("self",), no_key=True)
+    )
     thawed = [unit for unit in units if unit.status == UnitStatus.THAWED]
-    wanted = cells.needed(episode.protocol, visit=appointment.visit, levels=discs)
+    wanted = cells.needed(protocol, visit=appointment.visit, levels=discs)
     if len(thawed) != wanted:
         raise InjectionRefused(
             f"{discs} discs take {wanted} units, and {len(thawed)} were thawed. Record the thaw of each unit that was "
             "injected, and discard each that was thawed and not used."
         )
     for unit in thawed:
-        _check_unit(unit, product.post_thaw_limit_minutes, started_at=started_at)
+        _check_unit(unit, started_at=started_at)
         move(unit, UnitStatus.USED, moves=UNIT_MOVES, by=by, at=at)
     cells.release(appointment, by=by, at=at)  # a disc that was planned and not injected leaves its unit in store
 
 
-def _check_unit(unit: Unit, limit: int | None, *, started_at: datetime) -> None:
+def _check_unit(unit: Unit, *, started_at: datetime) -> None:
     if why := cells.unusable(unit, at=started_at):
         raise InjectionRefused(f"Unit {unit} must not be injected: {why}. Discard it.")
-    if limit is None:
-        raise InjectionRefused("The product has no post-thaw limit. Enter it before anything is injected.")
     if unit.thaw_started_at is None or started_at < unit.thaw_started_at:
         raise InjectionRefused(f"Unit {unit} was thawed after the injection started. Correct the times.")
-    if started_at - unit.thaw_started_at > timedelta(minutes=limit):
-        until = spoken(unit.thaw_started_at + timedelta(minutes=limit), unit.lot.site.zone)
+    use_by = cells.use_by(unit)
+    if use_by is None:
+        raise InjectionRefused("The product has no post-thaw limit. Enter it before anything is injected.")
+    if started_at > use_by:
+        until = spoken(use_by, unit.lot.site.zone)
         raise InjectionRefused(f"Unit {unit} could be used until {until}. It must not be injected: discard it.")
 
 

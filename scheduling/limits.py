@@ -81,6 +81,8 @@ def check_product(product: Product) -> None:
         raise StepRefused(f"{product} has no regulatory basis and cannot be booked. {product.regulatory_note}".strip())
     if product.source == CellSource.ALLOGENEIC and product.post_thaw_limit_minutes is None:
         raise StepRefused(f"{product} has no post-thaw limit. Enter the limit of the product before booking it.")
+    if product.source == CellSource.ALLOGENEIC and product.thaw_minutes is None:
+        raise StepRefused(f"{product} has no thaw time. Enter the time of the product before booking it.")
 
 
 def needs_harvest(episode: Episode) -> bool:

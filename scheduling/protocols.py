@@ -66,6 +66,7 @@ def _load_protocol(given: dict[str, Any]) -> bool:
             "basis": given["basis"],
             "max_levels": given["max_levels"],
             "units_per_level": given.get("units_per_level", 0),
+            "dose_million": given.get("dose_million"),
             "expansion_days_min": least,
             "expansion_days_max": most,
         },

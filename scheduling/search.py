@@ -107,7 +107,7 @@ def _stocked_until(episode: Episode, visit: str, ignore: Appointment | None) -> 
     if not wanted:
         return None
     product = episode.protocol.product
-    until = cells.usable_until(product, episode.patient.site, count=wanted, besides=ignore)
+    until = cells.usable_until(episode.protocol, episode.patient.site, count=wanted, besides=ignore)
     if until is None:
         raise StepRefused(
             f"This procedure takes {wanted} of {product} from stock, and there is not so much that is released and not "

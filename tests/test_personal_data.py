@@ -14,7 +14,7 @@ NOT_PERSONAL = {
     "clinic.Message": {"about", "kind", "occasion", "reason", "subject"},
     "clinic.StatusChange": {"subject", "subject_id", "was", "became"},
     "scheduling.MriStudy": {"scanner"},
-    "scheduling.Unit": {"identifier", "storage", "discard_reason"},
+    "scheduling.Unit": {"identifier", "storage", "chosen_because", "discard_reason"},
     "scheduling.Closure": {"reason"},
     "scheduling.Reservation": {"role"},
     "followup.FollowUpEvent": {"code", "name"},

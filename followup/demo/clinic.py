@@ -7,8 +7,8 @@ from django.db import transaction
 
 from clinic.models import Practitioner, Site, StaffMember
 from clinic.roles import CLINICIAN, COORDINATOR
-from scheduling.models import Lot, OpeningHours, Product, Resource, Unit
-from scheduling.models.product import CellSource, RegulatoryBasis
+from scheduling.models import Lot, OpeningHours, Product, ReceiptCheck, Resource, Unit
+from scheduling.models.product import CellSource, RegulatoryBasis, Shipper
 from scheduling.models.protocol import ResourceKind as K
 from scheduling.states import LotStatus
 
@@ -69,7 +69,10 @@ def found_clinic(*, code: str = "demo", name: str = "Lakeside Spine Clinic", zon
 def complete_products() -> None:
     """Fill in what a clinic must enter from its own papers before it can book. Made up, and it says so."""
     Product.objects.filter(source=CellSource.ALLOGENEIC, post_thaw_limit_minutes__isnull=True).update(
-        thaw_minutes=30, post_thaw_limit_minutes=120, regulatory_reference="DEMO VALUES: not from any product"
+        thaw_minutes=30,
+        post_thaw_limit_minutes=120,
+        transport_celsius_max=-130,
+        regulatory_reference="DEMO VALUES: not from any product",
     )
     Product.objects.filter(regulatory_basis=RegulatoryBasis.NONE).update(
         regulatory_basis=RegulatoryBasis.IND, regulatory_reference="DEMO VALUES: no such IND exists"
@@ -78,12 +81,21 @@ def complete_products() -> None:
 
 @transaction.atomic
 def stock_cells(site: Site, *, at: datetime, units: int = 30, shelf_life: timedelta = timedelta(days=365)) -> int:
-    """One released lot of `units` vials of every allogeneic product that has a post-thaw limit."""
+    """One checked and released lot of `units` vials of every allogeneic product that has a post-thaw limit."""
     made = 0
     for product in Product.objects.filter(source=CellSource.ALLOGENEIC, post_thaw_limit_minutes__isnull=False):
         number = f"{product.code.upper()}-{at:%y%m}-{Lot.objects.filter(site=site, product=product).count() + 1}"
         lot = Lot.objects.create(
             site=site, product=product, number=number, expires_at=at + shelf_life, status=LotStatus.RELEASED
+        )
+        ReceiptCheck.objects.create(
+            lot=lot,
+            checked_at=at,
+            checked_by="Tomas Varga",
+            celsius=-150,
+            shipper=Shipper.INTACT,
+            units_announced=units,
+            units_counted=units,
         )
         vials = [Unit(lot=lot, identifier=f"{site.code}-{number}-{n:04}", received_at=at) for n in range(1, units + 1)]
         made += len(Unit.objects.bulk_create(vials))

@@ -13,10 +13,11 @@ from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import DAYS
 from scheduling import bookings, cells, preparation
+from scheduling.admin.cells import good_until
 from scheduling.models import Appointment, Harvest
 from scheduling.models.appointment import ReservationKind
 from scheduling.models.product import CellSource, Tissue
-from scheduling.models.protocol import Visit
+from scheduling.models.protocol import StepCode, Visit
 from scheduling.states import APPOINTMENT_MOVES, AppointmentStatus
 
 S = AppointmentStatus
@@ -227,8 +228,14 @@ def steps_of(appointment):
             and (row.live or not is_live(appointment))
         ]
         names = sorted(taken, key=lambda resource: (resource.practitioner_id is None, resource.name))
-        rows.append((step, hours(step.during, zone), ", ".join(dict.fromkeys(resource.name for resource in names))))
+        late = step.code == StepCode.INJECTION and too_late_for_its_cells(appointment)
+        shown = show.badge("fail", f"{step}: too late for its cells") if late else step
+        rows.append((shown, hours(step.during, zone), ", ".join(dict.fromkeys(resource.name for resource in names))))
     return show.table(("Step", "Time", "Who and what"), rows, empty="No steps.")
+
+
+def too_late_for_its_cells(appointment) -> bool:
+    return cells.past_use_by(at=now()).filter(appointment=appointment).exists()
 
 
 def is_live(appointment) -> bool:
@@ -242,9 +249,9 @@ def cells_of(appointment):
             show.link(unit),
             unit.lot.product.name,
             show.state(unit),
-            show.when(unit.lot.expires_at, appointment.site.zone),
+            good_until(unit),
         )
-        for unit in appointment.units.select_related("lot__product").order_by("identifier")
+        for unit in appointment.units.select_related("lot__product", "lot__site").order_by("identifier")
     ]
     harvests = Harvest.objects.filter(appointment__episode=appointment.episode).order_by("harvested_at")
     own = [
@@ -261,7 +268,7 @@ def cells_of(appointment):
         if appointment.episode.protocol.product.source != CellSource.ALLOGENEIC
         else "None on this day."
     )
-    return show.table(("Cells", "What", "State", "Expires, or taken"), [*units, *own], empty=empty)
+    return show.table(("Cells", "What", "State", "Good until, or taken"), [*units, *own], empty=empty)
 
 
 def unconfirmed(user, at: datetime):

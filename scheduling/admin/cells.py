@@ -1,64 +1,27 @@
-"""Step 4 at the desk: products, lots and units that come from outside, and what was harvested from the patient."""
+"""Step 4 at the desk, units of a donor's cells: where each is kept, for whom it is, until when it may be used."""
 
 from django import forms
 from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.timezone import now
 
 from clinic.admin import show
-from clinic.admin.pages import DateTimeInput, DeskAdmin, Panel, VisibleRelatedFilter
-from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
-from clinic.desk import CELLS
-from clinic.models import Practitioner, Site
-from scheduling import preparation
-from scheduling.models import Harvest, Lot, Product, Unit
-from scheduling.states import HARVEST_MOVES, LOT_MOVES, UNIT_MOVES, HarvestStatus, LotStatus, UnitStatus
-
-
-@admin.register(Product)
-class ProductAdmin(DeskAdmin):
-    section, place = CELLS, 10
-    question = "What may be injected here?"
-    empty = "None yet. Products are loaded with: manage.py load_reference."
-    list_display = (
-        "name",
-        "source",
-        "regulatory_basis",
-        "regulatory_expires_on",
-        "post_thaw_limit_minutes",
-        "lead_days",
-    )
-    search_fields = ("name", "code")
-    fieldsets = (
-        ("What is it?", {"fields": ("name", "code", "source")}),
-        (
-            "On which legal basis may it be given?",
-            {
-                "fields": (
-                    "regulatory_basis",
-                    "regulatory_reference",
-                    "regulatory_expires_on",
-                    "regulatory_note",
-                )
-            },
-        ),
-        (
-            "How long is it good?",
-            {"fields": ("thaw_minutes", "post_thaw_limit_minutes", "expiry_margin_minutes", "lead_days")},
-        ),
-    )
-
-
-class LotForm(StepForm):
-    site = forms.ModelChoiceField(Site.objects.order_by("name"), label="Clinic", empty_label=None)
-    product = forms.ModelChoiceField(Product.objects.order_by("name"), empty_label=None)
-    number = forms.CharField(label="Lot number", max_length=60)
-    expires_at = forms.DateTimeField(label="Expires", widget=DateTimeInput)
+from clinic.admin.pages import DateTimeInput, VisibleRelatedFilter
+from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, add_steps, can_become
+from clinic.desk import CELLS, Line, Queue, register
+from clinic.models import Practitioner
+from scheduling import cells, preparation
+from scheduling.models import Appointment, Lot, Unit
+from scheduling.models.product import CellSource
+from scheduling.models.protocol import Visit
+from scheduling.states import UNIT_MOVES, UnitStatus
 
 
 class UnitForm(StepForm):
     identifier = forms.CharField(max_length=60, help_text="Donation or unit identifier (ISBT 128), as on the label.")
     storage = forms.CharField(label="Where is it kept?", max_length=120, required=False)
-    safe_until = forms.DateTimeField(
-        label="Safe in its shipper until", widget=DateTimeInput, required=False, help_text="Only if it stays in one."
+    shipper_hold_until = forms.DateTimeField(
+        label="Its shipper holds it until", widget=DateTimeInput, required=False, help_text="Only if it stays in one."
     )
 
 
@@ -84,102 +47,44 @@ class MatchForm(StepForm):
         return given
 
 
+class StorageForm(StepForm):
+    storage = forms.CharField(label="Where is it kept now?", max_length=120)
+
+
+class ChooseForm(ReasonForm):
+    """Only units that may be given are offered, and the step looks again: nothing out of date is ever chosen."""
+
+    unit = forms.ModelChoiceField(Unit.objects.select_related("lot__product"), empty_label=None)
+    field_order = ("unit", "reason")
+
+    def prepare(self):
+        self.fields["unit"].queryset = cells.fitting(self.row).select_related("lot__site")
+        self.fields["unit"].label_from_instance = lambda unit: (
+            f"{unit}, good until {show.when(cells.good_until(unit), unit.lot.site.zone)}"
+        )
+
+
 def people_of(row):
     """Everybody who works at the site of `row`, by name."""
     found = Practitioner.objects.filter(site=show.site_of(row), active=True)
     return list(found.order_by("name").values_list("name", flat=True))
 
 
-def receive_lot(*, product, **given):
-    return preparation.receive_lot(product, **given)
-
-
 def receive_unit(*, lot, **given):
     return preparation.receive_unit(lot, **given)
 
 
-def thaw(unit, *, matched_by, by, at):
-    return preparation.thaw(unit, matched_by=matched_by, by=by, at=at)
+class ChosenFilter(admin.SimpleListFilter):
+    """The report of what was chosen by hand."""
 
+    title = "order"
+    parameter_name = "chosen"
 
-@admin.register(Lot)
-class LotAdmin(StepAdmin):
-    section, place = CELLS, 20
-    question = "Which lots are in the house?"
-    empty = "None yet. Receive one here; it waits in quarantine until it is released."
-    list_display = ("number", "product", "expires", "status_shown", "in_store", "site")
-    list_filter = ("status", "product", ("site", VisibleRelatedFilter))
-    list_select_related = ("product", "site")
-    search_fields = ("number", "product__name")
-    ordering = ("expires_at", "pk")
-    fieldsets = ((None, {"fields": ("product", "number", "expires", "site")}),)
-    readonly_fields = ("expires",)
-    panels = (Panel("Units of this lot", lambda lot, request: units_of(lot)),)
-    adding = StepAction(
-        name="add",
-        label="Receive a lot",
-        take=receive_lot,
-        form=LotForm,
-        consequence="The lot waits in quarantine. Nothing of it can be booked until it is released.",
-        done=lambda lot: f"{lot} is received, in quarantine. Next: receive its units, then release it.",
-    )
-    steps = (
-        StepAction(
-            name="release",
-            label="Release",
-            take=preparation.release_lot,
-            available=can_become(LOT_MOVES, LotStatus.RELEASED),
-            consequence="Its units can be given to patients from now on.",
-            done=lambda lot: f"{lot} is released.",
-            main=True,
-        ),
-        StepAction(
-            name="receive-unit",
-            label="Receive a unit",
-            take=preparation.receive_unit,
-            form=UnitForm,
-            available=lambda lot: lot.status != LotStatus.RECALLED,
-            permission="scheduling.add_unit",
-            consequence="One vial of this lot. Scan or type what is on its label.",
-            done=lambda unit: f"Unit {unit.identifier} is in store.",
-            then=lambda unit: unit.lot,
-        ),
-        StepAction(
-            name="recall",
-            label="Recall",
-            take=preparation.recall_lot,
-            form=ReasonForm,
-            available=can_become(LOT_MOVES, LotStatus.RECALLED),
-            consequence="No unit of this lot may be given to anybody. Booked procedures that had one are flagged and "
-            "need "
-            "another unit. It cannot be undone.",
-            done=lambda lot: f"{lot} is recalled. Next: look at the booked procedures that need another unit.",
-            destructive=True,
-        ),
-    )
+    def lookups(self, request, model_admin):
+        return (("yes", "Chosen by hand"),)
 
-    def get_queryset(self, request):
-        return super().get_queryset(request).select_related("product", "site").prefetch_related("units")
-
-    @admin.display(description="Expires", ordering="expires_at")
-    def expires(self, lot):
-        return show.when(lot.expires_at, lot.site.zone)
-
-    @admin.display(description="State", ordering="status")
-    def status_shown(self, lot):
-        return show.state(lot)
-
-    @admin.display(description="In store")
-    def in_store(self, lot):
-        return sum(unit.status == UnitStatus.RECEIVED for unit in lot.units.all())
-
-
-def units_of(lot):
-    rows = (
-        (show.link(unit), show.state(unit), unit.storage or show.NOTHING, show.link(unit.appointment))
-        for unit in lot.units.select_related("appointment__episode__patient").order_by("identifier")
-    )
-    return show.table(("Unit", "State", "Kept in", "For"), rows, empty='None yet. Choose "Receive a unit" above.')
+    def queryset(self, request, queryset):
+        return queryset.exclude(chosen_because="") if self.value() == "yes" else queryset
 
 
 @admin.register(Unit)
@@ -187,16 +92,17 @@ class UnitAdmin(StepAdmin):
     section, place = CELLS, 30
     question = "Which unit is where, and for whom?"
     empty = "None yet. Units are received on the page of their lot."
-    list_display = ("identifier", "product", "for_whom", "status_shown", "expires", "storage")
-    list_filter = ("status", "lot__product", ("lot__site", VisibleRelatedFilter))
+    list_display = ("identifier", "product", "for_whom", "status_shown", "good", "kept")
+    list_filter = ("status", ChosenFilter, "lot__product", ("lot__site", VisibleRelatedFilter))
     list_select_related = ("lot__product", "lot__site", "appointment__episode__patient")
     search_fields = ("identifier", "lot__number", "appointment__episode__patient__family_name")
     ordering = ("lot__expires_at", "identifier")
     fieldsets = (
-        ("Which unit?", {"fields": ("identifier", "lot", "expires", "received", "safe", "storage")}),
-        ("What became of it?", {"fields": ("appointment", "thawed", "matched_by", "discard_reason")}),
+        ("Which unit?", {"fields": ("identifier", "lot", "expires", "received", "held", "storage")}),
+        ("For whom?", {"fields": ("appointment", "chosen_because", "thaw_planned")}),
+        ("What became of it?", {"fields": ("thawed", "used_by", "matched_by", "discard_reason")}),
     )
-    readonly_fields = ("expires", "received", "safe", "thawed")
+    readonly_fields = ("expires", "received", "held", "thaw_planned", "thawed", "used_by")
     adding = StepAction(
         name="add",
         label="Receive a unit",
@@ -209,7 +115,7 @@ class UnitAdmin(StepAdmin):
         StepAction(
             name="thaw",
             label="Thaw",
-            take=thaw,
+            take=preparation.thaw,
             form=MatchForm,
             available=can_become(UNIT_MOVES, UnitStatus.THAWED),
             consequence="The clock of this unit starts now: it must be injected within the limit of its product. A "
@@ -217,6 +123,16 @@ class UnitAdmin(StepAdmin):
             "unit cannot go back into store.",
             done=lambda unit: f"Unit {unit.identifier} is being thawed. Next: inject it in time.",
             main=True,
+        ),
+        StepAction(
+            name="store",
+            label="Move into storage",
+            take=preparation.store_unit,
+            form=StorageForm,
+            available=lambda unit: unit.shipper_hold_until is not None and unit.status in cells.IN_STORE,
+            consequence="The unit leaves the shipper it came in; the shipper's hold counts no longer.",
+            done=lambda unit: f"Unit {unit.identifier} is kept in {unit.storage}.",
+            main=lambda unit: unit.status == UnitStatus.RECEIVED,
         ),
         StepAction(
             name="discard",
@@ -242,7 +158,15 @@ class UnitAdmin(StepAdmin):
     def status_shown(self, unit):
         return show.state(unit)
 
-    @admin.display(description="Expires", ordering="lot__expires_at")
+    @admin.display(description="Good until", ordering="lot__expires_at")
+    def good(self, unit):
+        return good_until(unit)
+
+    @admin.display(description="Kept in", ordering="storage")
+    def kept(self, unit):
+        return kept_in(unit)
+
+    @admin.display(description="Expires")
     def expires(self, unit):
         return show.when(unit.lot.expires_at, unit.lot.site.zone)
 
@@ -250,83 +174,98 @@ class UnitAdmin(StepAdmin):
     def received(self, unit):
         return show.when(unit.received_at, unit.lot.site.zone)
 
-    @admin.display(description="Safe in its shipper until")
-    def safe(self, unit):
-        return show.when(unit.safe_until, unit.lot.site.zone)
+    @admin.display(description="Held by its shipper until")
+    def held(self, unit):
+        return show.when(unit.shipper_hold_until, unit.lot.site.zone)
+
+    @admin.display(description="Thaw planned")
+    def thaw_planned(self, unit):
+        return show.when(unit.appointment and cells.thaw_at(unit.appointment), unit.lot.site.zone)
 
     @admin.display(description="Thaw started")
     def thawed(self, unit):
         return show.when(unit.thaw_started_at, unit.lot.site.zone)
 
-
-class ReadyForm(StepForm):
-    cells_million = forms.DecimalField(
-        label="Cells (million)", min_value=0, max_digits=8, decimal_places=2, required=False
-    )
-    viability_pct = forms.DecimalField(
-        label="Viability (%)", min_value=0, max_value=100, max_digits=4, decimal_places=1, required=False
-    )
+    @admin.display(description="To be injected by")
+    def used_by(self, unit):
+        return good_until(unit) if unit.thaw_started_at else show.NOTHING
 
 
-@admin.register(Harvest)
-class HarvestAdmin(StepAdmin):
-    section, place = CELLS, 40
-    question = "What was harvested, and is it ready?"
-    empty = "None yet. A harvest is recorded on the page of the day, once the patient has arrived."
-    list_display = ("patient_name", "kit", "tissue", "volume_ml", "harvested", "status_shown")
-    list_filter = ("status", "tissue", ("appointment__site", VisibleRelatedFilter))
-    list_select_related = ("appointment__episode__patient", "appointment__site")
-    search_fields = ("kit", "appointment__episode__patient__family_name", "appointment__episode__patient__mrn")
-    ordering = ("-harvested_at", "pk")
-    fieldsets = (
-        ("Whose cells?", {"fields": ("patient_name", "appointment", "kit")}),
-        ("What was taken?", {"fields": ("tissue", "volume_ml", "harvested", "harvested_by")}),
-        ("What came of it?", {"fields": ("cells_million", "viability_pct", "notes")}),
-    )
-    readonly_fields = ("patient_name", "harvested")
-    steps = (
-        StepAction(
-            name="ready",
-            label="Processed and ready",
-            take=preparation.harvest_ready,
-            form=ReadyForm,
-            available=can_become(HARVEST_MOVES, HarvestStatus.READY),
-            consequence="The cells can be injected, into the patient they came from and nobody else.",
-            done=lambda harvest: f"Kit {harvest.kit} is ready. Next: the injection.",
-            main=True,
+def kept_in(unit):
+    return "Its shipper" if unit.shipper_hold_until else unit.storage or show.NOTHING
+
+
+def good_until(unit):
+    """Until when the unit may be used, in red if that is over: a thawed one by its clock, any other by its dates."""
+    thawed = unit.status == UnitStatus.THAWED
+    until = cells.use_by(unit) if unit.thaw_started_at else cells.good_until(unit)
+    words = show.when(until, unit.lot.site.zone)
+    over = until is None or until < now()
+    if over and (thawed or unit.status in cells.IN_STORE):
+        return format_html("{} {}", show.badge("fail", "Over"), words)
+    return words
+
+
+# The units of a day are chosen on its page.
+
+add_steps(
+    Appointment,
+    StepAction(
+        name="choose-unit",
+        label="Choose another unit",
+        take=preparation.choose_unit,
+        form=ChooseForm,
+        available=lambda appointment: (
+            appointment.status in cells.AHEAD
+            and appointment.visit == Visit.PROCEDURE
+            and appointment.episode.protocol.product.source == CellSource.ALLOGENEIC
         ),
-        StepAction(
-            name="failed",
-            label="Failed",
-            take=preparation.harvest_failed,
-            form=ReasonForm,
-            available=can_become(HARVEST_MOVES, HarvestStatus.FAILED),
-            consequence="There are no cells to inject from this harvest. It cannot be undone.",
-            done=lambda harvest: (
-                f"The harvest with kit {harvest.kit} failed. Next: speak to the patient about another day."
-            ),
-            destructive=True,
+        permission="scheduling.choose_unit",
+        consequence="Units go out first-expiry-first-out. Another one of the same dose that is released and in date "
+        "may be given with a reason, which is kept and listed. The unit it replaces goes back into store.",
+        done=lambda unit: f"Unit {unit.identifier} is given to this day.",
+        then=lambda unit: unit.appointment,
+    ),
+)
+
+
+# What cannot wait, on the first page.
+
+
+def queued(found, user, at):
+    return found.visible_to(user).select_related("lot__site", "lot__product", "appointment__episode__patient")
+
+
+register(
+    Queue(
+        title="Thawed cells that must not be injected any more",
+        rows=lambda user, at: queued(cells.past_use_by(at=at), user, at),
+        line=lambda unit, at: Line(
+            str(unit.appointment.episode.patient),
+            f"unit {unit.identifier} could be used until {show.when(cells.use_by(unit), unit.lot.site.zone)}",
+            show.step_page(unit, "discard"),
+            "Discard",
         ),
-        StepAction(
-            name="discard",
-            label="Discard",
-            take=preparation.discard_harvest,
-            form=ReasonForm,
-            available=can_become(HARVEST_MOVES, HarvestStatus.DISCARDED),
-            consequence="These cells are gone. It cannot be undone.",
-            done=lambda harvest: f"Kit {harvest.kit} is discarded.",
-            destructive=True,
+        everything=lambda: show.list_of(Unit, status__exact=UnitStatus.THAWED),
+        empty="None. Cells that were thawed longer ago than their product allows, or will be when the injection "
+        "starts, appear here.",
+        permission="scheduling.view_unit",
+        place=14,
+        urgent=True,
+    ),
+    Queue(
+        title="Cells still in their shipper",
+        rows=lambda user, at: queued(cells.in_shippers(), user, at),
+        line=lambda unit, at: Line(
+            f"Unit {unit.identifier}",
+            f"{'was held' if unit.shipper_hold_until < at else 'held'} until "
+            f"{show.when(unit.shipper_hold_until, unit.lot.site.zone)}",
+            show.step_page(unit, "discard" if unit.shipper_hold_until < at else "store"),
+            "Discard" if unit.shipper_hold_until < at else "Move into storage",
         ),
-    )
-
-    @admin.display(description="Patient", ordering="appointment__episode__patient__family_name")
-    def patient_name(self, harvest):
-        return str(harvest.appointment.episode.patient)
-
-    @admin.display(description="Harvested", ordering="harvested_at")
-    def harvested(self, harvest):
-        return show.when(harvest.harvested_at, harvest.appointment.site.zone)
-
-    @admin.display(description="State", ordering="status")
-    def status_shown(self, harvest):
-        return show.state(harvest)
+        everything=lambda: show.list_of(Unit, status__exact=UnitStatus.RECEIVED),
+        empty="None. A unit kept in the shipper it came in appears here until it is used or moved into storage.",
+        permission="scheduling.view_unit",
+        place=66,
+    ),
+)

@@ -39,6 +39,9 @@ class InjectionForm(MatchForm):
     )
     injected_by = forms.ChoiceField(label="Injected by")
     needle_gauge = forms.IntegerField(label="Needle (gauge)", min_value=14, max_value=30, initial=22)
+    matched_at = forms.DateTimeField(
+        label="Time-out", widget=DateTimeInput, required=False, help_text="Empty: as the needle went in."
+    )
     kit = forms.CharField(label="Kit id, read at time-out", max_length=60)
     pregnancy_test_result = forms.ChoiceField(
         label="Pregnancy test today",
@@ -57,7 +60,7 @@ class InjectionForm(MatchForm):
     tables = {"levels": ("What went into which disc?", formset_factory(LevelForm, extra=0))}
     sections = (
         ("When, and by whom?", ("started_at", "ended_at", "injected_by", "needle_gauge")),
-        ("Are these the right cells for this patient?", ("kit", "first_person", "second_person")),
+        ("Are these the right cells for this patient?", ("matched_at", "kit", "first_person", "second_person")),
         ("What was checked on the day?", ("pregnancy_test_result", "hours_since_test")),
         ("How much fluoroscopy?", ("fluoroscopy_seconds", "dose_area_product", "air_kerma_mgy")),
         ("Anything else?", ("notes",)),
@@ -125,11 +128,11 @@ class InjectionAdmin(StepAdmin):
     ordering = ("-ended_at", "pk")
     fieldsets = (
         ("Who, when and by whom?", {"fields": ("episode", "appointment", "started", "ended", "injected_by")}),
-        ("Which cells, matched by whom?", {"fields": ("product", "kit", "matched_by", "needle_gauge")}),
+        ("Which cells, matched by whom?", {"fields": ("product", "kit", "matched_by", "matched", "needle_gauge")}),
         ("How much fluoroscopy?", {"fields": ("fluoroscopy_seconds", "dose_area_product", "air_kerma_mgy")}),
         ("Anything else?", {"fields": ("notes",)}),
     )
-    readonly_fields = ("started", "ended", "product")
+    readonly_fields = ("started", "ended", "matched", "product")
     panels = (Panel("What went into which disc", lambda injection, request: levels_of(injection), first=True),)
 
     def get_queryset(self, request):
@@ -146,6 +149,10 @@ class InjectionAdmin(StepAdmin):
     @admin.display(description="Ended", ordering="ended_at")
     def ended(self, injection):
         return show.when(injection.ended_at, injection.appointment.site.zone)
+
+    @admin.display(description="Matched at")
+    def matched(self, injection):
+        return show.when(injection.matched_at, injection.appointment.site.zone)
 
     @admin.display(description="Discs")
     def levels_shown(self, injection):

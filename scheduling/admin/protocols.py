@@ -59,7 +59,7 @@ class ProtocolAdmin(DeskAdmin):
         ("Which treatment?", {"fields": ("name", "code", "version", "active", "product", "criteria")}),
         (
             "How much, and when?",
-            {"fields": ("max_levels", "units_per_level", "expansion_days_min", "expansion_days_max")},
+            {"fields": ("max_levels", "units_per_level", "dose_million", "expansion_days_min", "expansion_days_max")},
         ),
         ("Where do the numbers come from?", {"fields": ("basis",)}),
     )

@@ -78,6 +78,7 @@ class ProtocolSerializer(Shape):
             "criteria",
             "basis",
             "units_per_level",
+            "dose_million",
             "max_levels",
             "expansion_days_min",
             "expansion_days_max",

@@ -14,7 +14,8 @@ from rest_framework.routers import SimpleRouter
 from clinic.api.callers import seen_by
 from clinic.api.shapes import IdFilter, InstantFilter, Reason
 from clinic.api.views import Browsable, Listed, answers, step
-from scheduling import bookings, closures, evaluations, referrals, studies
+from scheduling import bookings, closures, evaluations, preparation, referrals, studies
+from scheduling.api import cells
 from scheduling.api.offers import offered, unseal
 from scheduling.api.shapes import (
     AppointmentSerializer,
@@ -301,6 +302,13 @@ class Appointments(Browsable):
         """The patient did not come."""
         return self.show(bookings.no_show(self.get_object(), **self.given(), **self.signature()))
 
+    @step(AppointmentSerializer, url_path="replace-units")
+    def replace_units(self, request: Any, pk: str) -> Response:
+        """Give the day the units it lacks, or that will be out of date by then. Which: `units?appointment=`."""
+        appointment = self.get_object()
+        preparation.replace_unit(appointment, **self.signature())
+        return self.show(appointment)
+
 
 class ResourceFilter(filters.FilterSet):
     kind = filters.ChoiceFilter(
@@ -383,3 +391,4 @@ router.register("appointments", Appointments)
 router.register("resources", Resources)
 router.register("closures", Closures)
 router.register("protocols", Protocols)
+router.registry.extend(cells.router.registry)

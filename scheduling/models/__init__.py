@@ -4,7 +4,7 @@ from scheduling.models.appointment import Appointment, AppointmentStep, Episode,
 from scheduling.models.evaluation import CriteriaSet, Evaluation, PriorTreatment, Verdict
 from scheduling.models.injection import InjectedLevel, Injection
 from scheduling.models.mri import DiscReading, MriStudy
-from scheduling.models.product import Harvest, Lot, Product, Unit
+from scheduling.models.product import Harvest, Lot, Product, ReceiptCheck, Unit
 from scheduling.models.protocol import Protocol, ProtocolStep, StepNeed
 from scheduling.models.referral import Referral
 from scheduling.models.resource import Closure, Holiday, OpeningHours, Resource
@@ -28,6 +28,7 @@ __all__ = [
     "Product",
     "Protocol",
     "ProtocolStep",
+    "ReceiptCheck",
     "Referral",
     "Reservation",
     "Resource",

@@ -22,6 +22,7 @@ class Injection(models.Model):
     ended_at = models.DateTimeField()
     injected_by = models.CharField(max_length=150)
     matched_by = models.CharField(max_length=310, help_text="The two people who matched patient and cells at time-out.")
+    matched_at = models.DateTimeField(help_text="The time-out, before the needle goes in.")
     kit = models.CharField("kit id", max_length=60, blank=True, help_text="Autologous: as read at time-out.")
     needle_gauge = models.PositiveSmallIntegerField()
     fluoroscopy_seconds = models.PositiveIntegerField(null=True, blank=True)

@@ -39,6 +39,17 @@ class Product(models.Model):
     )
     expiry_margin_minutes = models.PositiveIntegerField(default=0)
     lead_days = models.PositiveSmallIntegerField(default=0, help_text="Days from order to arrival.")
+    transport_celsius_min = models.DecimalField(
+        "coldest in transport (°C)", max_digits=5, decimal_places=1, null=True, blank=True
+    )
+    transport_celsius_max = models.DecimalField(
+        "warmest in transport (°C)",
+        max_digits=5,
+        decimal_places=1,
+        null=True,
+        blank=True,
+        help_text="No default: without a limit no delivery passes its receipt check.",
+    )
 
     def __str__(self) -> str:
         return self.name
@@ -51,6 +62,9 @@ class Lot(models.Model):
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="lots")
     number = models.CharField(max_length=60)
     expires_at = models.DateTimeField()
+    dose_million = models.DecimalField(
+        "cells in each unit (million)", max_digits=8, decimal_places=2, null=True, blank=True
+    )
     status = models.CharField(max_length=12, choices=LotStatus, default=LotStatus.QUARANTINED)
 
     objects = SiteQuerySet.as_manager()
@@ -62,6 +76,35 @@ class Lot(models.Model):
         return f"{self.product} lot {self.number}"
 
 
+class Shipper(models.TextChoices):
+    INTACT = "intact", "Shipper intact"
+    DAMAGED = "damaged", "Shipper damaged or opened"
+
+
+class ReceiptCheck(models.Model):
+    """What was found when a delivery of the lot was looked at. The latest one says whether the lot may be released."""
+
+    SITE_PATH = "lot__site"
+
+    lot = models.ForeignKey(Lot, on_delete=models.CASCADE, related_name="receipt_checks")
+    checked_at = models.DateTimeField()
+    checked_by = models.CharField(max_length=150)
+    celsius = models.DecimalField("temperature (°C)", max_digits=5, decimal_places=1)
+    shipper = models.CharField(max_length=10, choices=Shipper)
+    units_announced = models.PositiveSmallIntegerField()
+    units_counted = models.PositiveSmallIntegerField()
+    findings = models.CharField(max_length=300, blank=True, help_text="What was wrong; empty: the delivery passed.")
+
+    objects = SiteQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"Receipt check of {self.lot}"
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings
+
+
 class Unit(models.Model):
     """One vial. At most one live appointment owns it (FHIR BiologicallyDerivedProduct)."""
 
@@ -71,11 +114,16 @@ class Unit(models.Model):
     lot = models.ForeignKey(Lot, on_delete=models.PROTECT, related_name="units")
     identifier = models.CharField(max_length=60, unique=True, help_text="Donation or unit identifier (ISBT 128).")
     received_at = models.DateTimeField()
-    safe_until = models.DateTimeField(null=True, blank=True, help_text="End of the shipper's safe hold, if in one.")
+    shipper_hold_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until when its dry shipper holds it, if it is still in one."
+    )
     storage = models.CharField(max_length=120, blank=True)
     status = models.CharField(max_length=10, choices=UnitStatus, default=UnitStatus.RECEIVED)
     appointment = models.ForeignKey(
         "scheduling.Appointment", on_delete=models.PROTECT, null=True, blank=True, related_name="units"
+    )
+    chosen_because = models.CharField(
+        max_length=200, blank=True, help_text="Why it was chosen by hand, against first-expiry-first-out."
     )
     thaw_started_at = models.DateTimeField(null=True, blank=True)
     matched_by = models.CharField(max_length=310, blank=True, help_text="The two people who matched it before thaw.")
@@ -103,6 +151,7 @@ class Unit(models.Model):
                 name="a_discarded_unit_says_why",
             ),
         ]
+        permissions = [("choose_unit", "Can choose another unit than the first to expire")]
 
     def __str__(self) -> str:
         return self.identifier

@@ -48,6 +48,14 @@ class Protocol(models.Model):
     criteria = models.ForeignKey(CriteriaSet, on_delete=models.PROTECT, related_name="+")
     basis = models.TextField(blank=True, help_text="Where the times and offsets come from.")
     units_per_level = models.PositiveSmallIntegerField(default=0, help_text="Allogeneic units for each disc level.")
+    dose_million = models.DecimalField(
+        "cells in each unit (million)",
+        max_digits=8,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        help_text="Only units of this dose are given. Empty: the product comes in one dose.",
+    )
     max_levels = models.PositiveSmallIntegerField(default=2)
     expansion_days_min = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Harvest to injection.")
     expansion_days_max = models.PositiveSmallIntegerField(null=True, blank=True)

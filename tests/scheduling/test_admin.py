@@ -63,6 +63,13 @@ FOUND = {
     "t_score": "0",
     "target_levels": ["L4/5"],
 }
+CHECKED = {
+    "celsius": "-160",
+    "shipper": "intact",
+    "units_announced": "1",
+    "units_counted": "1",
+    "checked_by": "Tomas Varga",
+}
 CARE = [{"kind": "physiotherapy", "started_on": "2025-01-10"}, {"kind": ""}]
 
 
@@ -474,12 +481,18 @@ def test_a_lot_waits_in_quarantine_until_it_is_released(desk, site):
     quarantined = lot.status
 
     unit = desk.take(lot, "receive-unit", identifier="U-9-1", storage="Tank 2")
-    released = desk.take(lot, "release")
+    unchecked = desk.take(lot, "release", reason="Certificate read.")
+    warm = desk.take(lot, "check", **CHECKED | {"celsius": "-80"})
+    checked = desk.take(lot, "check", **CHECKED)
+    released = desk.take(lot, "release", reason="Certificate read.")
     recalled = desk.take(lot, "recall", reason="Letter of the maker.")
     lot.refresh_from_db()
 
     assert quarantined == LotStatus.QUARANTINED
     assert said(unit) == "Unit U-9-1 is in store."
+    assert len(refusals(unchecked)) == 1
+    assert said(warm).endswith("stays in quarantine. It came at -80.0 °C; the warmest allowed is -130.0 °C.")
+    assert said(checked).endswith("lot L-9 passed. Next: release it.")
     assert said(released).endswith("is released.")
     assert said(recalled).endswith("Next: look at the booked procedures that need another unit.")
     assert Unit.objects.get(identifier="U-9-1").lot.status == lot.status == LotStatus.RECALLED
@@ -511,7 +524,8 @@ def test_a_recalled_unit_puts_its_procedure_on_the_first_page_until_another_is_a
     desk.add(Lot, site=lot.site_id, **answers)
     new = Lot.objects.get(number="L-10")
     desk.take(new, "receive-unit", identifier="U-10-1")
-    desk.take(new, "release")
+    desk.take(new, "check", **CHECKED)
+    desk.take(new, "release", reason="Certificate read.")
     response = desk.take(appointment, "allocate")
 
     assert [(line.who, line.what[-14:]) for line in waiting.lines] == [("Reyes, Marta", ": 0 of 1 units")]

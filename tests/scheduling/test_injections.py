@@ -138,6 +138,43 @@ def test_a_kit_that_nobody_read_stops_everything(day):
     refused(day, "The kit read is empty", kit=" ")
 
 
+def test_a_kit_that_holds_another_patients_cells_stops_everything(site, day, at):
+    other = walk.book(walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at), at=at)
+    make_ready(bookings.arrive(other, by=BY, at=other.during.lower), kit="KIT-2")
+
+    refused(day, "The kit read is KIT-2; this patient's cells are in kit KIT-1. Stop", kit="KIT-2")
+
+    assert set(Harvest.objects.values_list("status", flat=True)) == {HarvestStatus.READY}
+
+
+def test_a_kit_of_an_earlier_treatment_of_the_same_patient_stops_everything(patient, day, at):
+    """The same person, other cells: a kit belongs to one treatment."""
+    next_day = at + timedelta(days=1)
+    other = walk.book(walk.open_episode(patient, at=next_day), at=next_day, days_ahead=14)
+    make_ready(bookings.arrive(other, by=BY, at=other.during.lower), kit="KIT-2")
+
+    refused(day, "The kit read is KIT-2; this patient's cells are in kit KIT-1. Stop", kit="KIT-2")
+
+
+def test_who_matched_and_when_is_kept_from_the_time_out(day):
+    time_out = planned(day) - timedelta(minutes=5)
+
+    injection = record(day, matched_at=time_out)
+
+    assert (injection.matched_by, injection.matched_at) == ("Dr Amara Okafor and Ines Moreau", time_out)
+
+
+def test_a_time_out_without_a_time_was_as_the_needle_went_in(day):
+    injection = record(day)
+
+    assert injection.matched_at == injection.started_at
+
+
+@pytest.mark.parametrize("minutes", [1, -24 * 60])
+def test_the_match_comes_before_the_needle_and_on_the_day(day, minutes):
+    refused(day, "Patient and cells are matched on the day", matched_at=planned(day) + timedelta(minutes=minutes))
+
+
 def test_cells_that_are_not_ready_are_not_injected(episode, at):
     day = walk.book(episode, at=at)
     day = bookings.arrive(day, by=BY, at=day.during.lower)
@@ -269,6 +306,20 @@ def late(day):
     return planned(day) + timedelta(minutes=100)
 
 
+def test_an_injection_that_slipped_happens_with_another_unit_or_not_at_all(donor_day):
+    (slow,) = thaw(donor_day)
+    slipped = {"started_at": planned(donor_day) + timedelta(minutes=91), "ended_at": late(donor_day), "kit": ""}
+    refused(donor_day, "It must not be injected: discard it", **slipped, at=late(donor_day))
+    assert list(cells.past_use_by(at=slipped["started_at"])) == [slow]
+
+    preparation.discard(slow, reason="The C-arm failed", by=BY, at=slipped["started_at"])
+    (other,) = preparation.replace_unit(donor_day, by=BY, at=slipped["started_at"])
+    preparation.thaw(other, matched_by=PAIR, by=BY, at=slipped["started_at"] - timedelta(minutes=30))
+
+    assert list(cells.past_use_by(at=slipped["started_at"])) == []
+    assert record(donor_day, **slipped, at=late(donor_day)).started_at == slipped["started_at"]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -282,6 +333,15 @@ def test_a_unit_that_went_bad_after_its_thaw_is_not_injected(donor_day, change, 
     change(planned(donor_day))
 
     refused(donor_day, why, kit="")
+
+
+def test_a_lot_recalled_after_the_thaw_stops_the_injection_and_flags_the_day(donor_day, at):
+    thaw(donor_day)
+
+    preparation.recall_lot(donor_day.units.get().lot, reason="Sterility test", by=BY, at=at)
+
+    refused(donor_day, "its lot is Recalled", kit="")
+    assert list(cells.lacking_units()) == [donor_day]
 
 
 def test_a_thaw_cannot_come_after_the_injection(donor_day):

@@ -2,11 +2,12 @@ from datetime import timedelta
 
 import pytest
 
+from clinic.models import StatusChange
 from clinic.status import StepRefused
 from followup.demo import walk
 from scheduling import bookings, preparation
 from scheduling.models import Harvest, Lot, Product, Unit
-from scheduling.models.product import Tissue
+from scheduling.models.product import Shipper, Tissue
 from scheduling.models.protocol import StepCode
 from scheduling.states import AppointmentStatus, HarvestStatus, LotStatus, UnitStatus
 
@@ -47,10 +48,114 @@ def harvest(day, *, kit="KIT-1", volume_ml=55, **given):
     )
 
 
-def test_a_lot_waits_in_quarantine_until_it_is_released(lot, at):
-    assert lot.status == LotStatus.QUARANTINED
+def check(lot, at, **found):
+    as_announced = {"celsius": -160, "shipper": Shipper.INTACT, "units_announced": 4, "units_counted": 4}
+    return preparation.check_receipt(lot, **as_announced | found, checked_by="Tomas  Varga", by=BY, at=at)
 
-    assert preparation.release_lot(lot, by=BY, at=at).status == LotStatus.RELEASED
+
+def release(lot, at, reason="Certificate read"):
+    return preparation.release_lot(lot, reason=reason, by=BY, at=at)
+
+
+def test_a_lot_waits_in_quarantine_until_it_is_checked_and_released(lot, at):
+    assert lot.status == LotStatus.QUARANTINED
+    with pytest.raises(StepRefused, match="Nobody has checked Disc progenitor cells lot A1 since it came"):
+        release(lot, at)
+
+    checked = check(lot, at)
+
+    assert (checked.passed, checked.checked_by, checked.checked_at) == (True, "Tomas Varga", at)
+    assert release(lot, at).status == LotStatus.RELEASED
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        ({"celsius": "-129.9"}, "It came at -129.9 °C; the warmest allowed is -130.0 °C."),
+        ({"celsius": -200}, "It came at -200.0 °C; the coldest allowed is -196.0 °C."),
+        ({"shipper": Shipper.DAMAGED}, "The shipper was damaged or opened."),
+        ({"units_counted": 3}, "Units announced: 4, counted: 3."),
+        ({"units_counted": 5, "shipper": Shipper.DAMAGED},
+         "The shipper was damaged or opened. Units announced: 4, counted: 5."),
+    ],
+)  # fmt: skip
+def test_a_delivery_that_is_not_as_it_should_be_stays_in_quarantine_and_says_why(lot, at, found, why):
+    Product.objects.update(transport_celsius_min=-196)
+
+    checked = check(Lot.objects.get(pk=lot.pk), at, **found)
+
+    assert (checked.passed, checked.findings) == (False, why)
+    with pytest.raises(StepRefused, match=f"did not pass its receipt check. {why}"):
+        release(lot, at)
+    assert StatusChange.objects.filter(subject_id=lot.pk).latest("pk").reason == f"Receipt check: {why}"
+
+
+@pytest.mark.parametrize("celsius", ["-130.0", "-196.0"])
+def test_the_limits_of_transport_themselves_pass(lot, at, celsius):
+    Product.objects.update(transport_celsius_min=-196)
+
+    assert check(Lot.objects.get(pk=lot.pk), at, celsius=celsius).passed
+
+
+def test_without_a_transport_temperature_of_the_product_nothing_passes(lot, at):
+    Product.objects.update(transport_celsius_max=None)
+
+    checked = check(Lot.objects.get(pk=lot.pk), at)
+
+    assert checked.findings == "No transport temperature is entered for Disc progenitor cells."
+
+
+def test_the_latest_check_counts(lot, at):
+    check(lot, at, units_counted=3)
+    check(lot, at + timedelta(hours=2))
+    assert release(lot, at).status == LotStatus.RELEASED
+
+    check(lot, at + timedelta(hours=4), shipper=Shipper.DAMAGED)
+
+    lot.refresh_from_db()
+    assert lot.status == LotStatus.QUARANTINED
+    with pytest.raises(StepRefused, match="did not pass its receipt check"):
+        release(lot, at + timedelta(hours=5))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{"celsius": "NaN"}, {"celsius": "1e9"}, {"shipper": "lost"}, {"units_counted": -1}, {"units_announced": 10**9}],
+)
+def test_a_check_that_cannot_be_is_not_kept(lot, at, found):
+    with pytest.raises(StepRefused, match="This cannot be recorded"):
+        check(lot, at, **found)
+
+    assert not lot.receipt_checks.exists()
+
+
+def test_a_check_names_who_looked(lot, at):
+    with pytest.raises(StepRefused, match=r"This cannot be recorded. checked by"):
+        preparation.check_receipt(
+            lot, celsius=-160, shipper="intact", units_announced=4, units_counted=4, checked_by=" ", by=BY, at=at
+        )
+
+
+def test_a_lot_is_released_quarantined_and_recalled_with_a_reason(lot, at):
+    check(lot, at)
+    with pytest.raises(StepRefused, match="Say why"):
+        release(lot, at, reason=" ")
+    release(lot, at)
+    for step in (preparation.quarantine_lot, preparation.recall_lot):
+        with pytest.raises(StepRefused, match="Say why"):
+            step(lot, reason="", by=BY, at=at)
+
+    preparation.quarantine_lot(lot, reason="The alarm went", by=BY, at=at)
+    preparation.recall_lot(lot, reason="Letter of the maker", by=BY, at=at)
+
+    trail = StatusChange.objects.filter(subject_id=lot.pk).order_by("pk").values_list("became", "reason")
+    assert list(trail) == [
+        ("quarantined", ""),
+        ("quarantined", "Receipt check: passed."),
+        ("released", "Certificate read"),
+        ("quarantined", "The alarm went"),
+        ("recalled", "Letter of the maker"),
+    ]
 
 
 def test_a_lot_is_received_once(site, product, lot, at):
@@ -65,7 +170,7 @@ def test_an_expired_lot_is_not_received(site, product, at):
 
 def test_an_expired_lot_is_not_released(lot, at):
     with pytest.raises(StepRefused, match="It cannot be released"):
-        preparation.release_lot(lot, by=BY, at=lot.expires_at)
+        release(lot, lot.expires_at)
 
 
 def test_the_patients_own_cells_have_no_lots(site, at):
@@ -79,7 +184,43 @@ def test_a_recalled_lot_never_comes_back(lot, at):
     recalled = preparation.recall_lot(lot, reason="Sterility test", by=BY, at=at)
 
     with pytest.raises(StepRefused, match="cannot become"):
-        preparation.release_lot(recalled, by=BY, at=at)
+        preparation.quarantine_lot(recalled, reason="Only for now", by=BY, at=at)
+    check(recalled, at)
+    with pytest.raises(StepRefused, match="cannot become"):
+        release(recalled, at)
+
+
+def test_a_unit_that_its_shipper_held_no_longer_is_not_received(lot, at):
+    with pytest.raises(StepRefused, match="Such a unit cannot be received"):
+        preparation.receive_unit(lot, identifier="W1", shipper_hold_until=at, by=BY, at=at)
+
+
+def test_a_unit_leaves_its_shipper_in_time(lot, at):
+    ends = at + timedelta(days=5)
+    unit = preparation.receive_unit(lot, identifier="W1", shipper_hold_until=ends, by=BY, at=at)
+    with pytest.raises(StepRefused, match="Say where"):
+        preparation.store_unit(unit, storage=" ", by=BY, at=ends)
+
+    stored = preparation.store_unit(unit, storage="Tank  2", by=BY, at=ends)
+
+    assert (stored.shipper_hold_until, stored.storage, stored.status) == (None, "Tank 2", UnitStatus.RECEIVED)
+    with pytest.raises(StepRefused, match="Unit W1 is not in a shipper"):
+        preparation.store_unit(stored, storage="Tank 3", by=BY, at=ends)
+
+
+def test_a_unit_that_stayed_too_long_in_its_shipper_is_not_stored_any_more(lot, at):
+    ends = at + timedelta(days=5)
+    unit = preparation.receive_unit(lot, identifier="W1", shipper_hold_until=ends, by=BY, at=at)
+
+    with pytest.raises(StepRefused, match=r"The shipper of unit W1 held it until .* Discard the unit"):
+        preparation.store_unit(unit, storage="Tank 2", by=BY, at=ends + timedelta(seconds=1))
+
+
+def test_a_dose_is_more_than_nothing(site, product, at):
+    with pytest.raises(StepRefused, match="A unit holds more than no cells"):
+        preparation.receive_lot(
+            product, site=site, number="A2", expires_at=at + timedelta(days=9), dose_million=0, by=BY, at=at
+        )
 
 
 def test_a_unit_is_received_once(lot, at):
@@ -127,7 +268,7 @@ def test_nothing_is_thawed_for_nobody(thaw_day):
     [
         (lambda day, unit: Lot.objects.update(status=LotStatus.QUARANTINED), "its lot is Quarantined"),
         (lambda day, unit: Lot.objects.update(expires_at=day.during.lower), "its lot expired on Mon 11 May 2026"),
-        (lambda day, unit: Unit.objects.update(safe_until=day.during.lower), "its shipper was safe until"),
+        (lambda day, unit: Unit.objects.update(shipper_hold_until=day.during.lower), "its shipper held it until"),
     ],
     ids=["in quarantine again", "expired", "out of the shipper"],
 )
