@@ -27,11 +27,14 @@ def hash_of(*parts: bytes) -> str:
 
 def claim(caller: str, key: str) -> None:
     """Have the key to oneself until the transaction ends; InFlight if somebody has it. Call inside a transaction."""
-    number = int.from_bytes(hashlib.sha256(f"{caller}\0{key}".encode()).digest()[:8], signed=True)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [lock_number(caller, key)])
         if not cursor.fetchone()[0]:
             raise InFlight("The same request is still being worked on. Wait a moment, then ask again.")
+
+
+def lock_number(caller: str, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{caller}\0{key}".encode()).digest()[:8], signed=True)
 
 
 def find(caller: str, key: str, *, at: datetime) -> KeptAnswer | None:
