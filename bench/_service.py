@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 from urllib.parse import urlencode, urlsplit
 
 from django.db import connection
@@ -24,7 +25,7 @@ PATIENCE = 60  # seconds; nothing here waits longer for an answer
 def same_database() -> dict[str, str]:
     """The environment of a process that is to use the very database that we use."""
     database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-    return os.environ | {"DATABASE_URL": database.geturl(), "LOG_LEVEL": "ERROR"}
+    return os.environ | {"DATABASE_URL": database.geturl()}
 
 
 @contextmanager
@@ -36,17 +37,27 @@ def gunicorn(*, workers: int = 2, threads: int = 4) -> Iterator[int]:
     command = [sys.executable, "-m", "gunicorn", "clinic.wsgi:application", "--bind", f"127.0.0.1:{port}"]
     command += ["--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads)]
     command += ["--no-control-socket", "--log-level", "warning"]
-    process = subprocess.Popen(command, cwd=PROJECT, env=same_database())
-    try:
-        wait_for_it(port, process)
-        yield port
-    finally:
-        process.terminate()
+    with TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, env=same_database(), stdout=log, stderr=log)
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            wait_for_it(port, process)
+            yield port
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            tell_troubles(log)
+
+
+def tell_troubles(log: IO[str]) -> None:
+    """What the server wrote, from its first error on. That it refuses is what it is asked for, and not told."""
+    log.seek(0)
+    lines = [line for line in log if "WARNING" not in line]
+    first = next((place for place, line in enumerate(lines) if "ERROR" in line or "Traceback" in line), len(lines))
+    sys.stderr.writelines(lines[first : first + 100])
 
 
 def wait_for_it(port: int, process: subprocess.Popen[bytes]) -> None:
