@@ -33,6 +33,22 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='KeptAnswer',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('caller', models.CharField(max_length=40)),
+                ('key_hash', models.CharField(max_length=64)),
+                ('request_hash', models.CharField(help_text='Of the address and the body: the same key asks the same.', max_length=64)),
+                ('status', models.PositiveSmallIntegerField()),
+                ('body', models.TextField()),
+                ('etag', models.CharField(blank=True, max_length=40)),
+                ('answered_at', models.DateTimeField(db_index=True)),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('caller', 'key_hash'), name='one_answer_per_key')],
+            },
+        ),
+        migrations.CreateModel(
             name='Patient',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),

@@ -82,6 +82,7 @@ class Migration(migrations.Migration):
                 ('during', django.contrib.postgres.fields.ranges.DateTimeRangeField(help_text="From the first step's start to the last step's end.")),
                 ('held_until', models.DateTimeField(blank=True, null=True)),
                 ('version', models.PositiveIntegerField(default=1, help_text='Rises with every change the patient is told of.')),
+                ('revision', models.PositiveIntegerField(default=1, help_text='Rises with every change: who saw less is out of date.')),
                 ('changed_at', models.DateTimeField()),
                 ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='clinic.site')),
                 ('episode', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='appointments', to='scheduling.episode')),
