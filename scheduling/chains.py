@@ -27,11 +27,12 @@ PATIENT = slots.Need(ResourceKind.PATIENT, role="patient")
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """One resource taken for one step of the chain, and for the turnover after it."""
+    """One resource taken for one step of the chain, for what makes it ready before and for the turnover after it."""
 
     place: int
     resource: Resource
     role: str
+    taken_from: datetime
     start: datetime
     end: datetime
     free_again: datetime
@@ -64,7 +65,7 @@ def check(protocol: Protocol, *, visit: str) -> None:
 
 def _step(row: ProtocolStep, protocol: Protocol, *, extra_levels: int) -> slots.Step:
     needs = [
-        slots.Need(need.kind, need.capability, need.count, need.role, need.turnover_minutes)
+        slots.Need(need.kind, need.capability, need.count, need.role, need.turnover_minutes, need.setup_minutes)
         for need in sorted(row.needs.all(), key=lambda need: need.pk)
     ]
     minutes = row.minutes + extra_levels * row.minutes_per_extra_level
@@ -164,8 +165,9 @@ def _seats(
     name = StepCode(step.code).label
     if len(at.units) != len(step.needs):
         raise _misfit(f"{name} does not have all it needs")
-    seats = [Taking(place, patient, PATIENT.role, at.start, at.end, at.end)]
+    seats = [Taking(place, patient, PATIENT.role, at.start, at.start, at.end, at.end)]
     for need, units in zip(step.needs[1:], at.units[1:], strict=True):
+        taken_from, free_again = at.start - timedelta(minutes=need.setup), at.end + timedelta(minutes=need.turnover)
         if len(units) != need.count:
             raise _misfit(f"{name} needs {need.count} {ResourceKind(need.kind).label}")
         for unit in units:
@@ -174,9 +176,7 @@ def _seats(
                 raise _misfit(f"{name} names something that this clinic cannot book")
             if resource.kind != need.kind or (need.capability and need.capability not in resource.capabilities):
                 raise _misfit(f"{resource} cannot do that part of {name}")
-            seats.append(
-                Taking(place, resource, need.role, at.start, at.end, at.end + timedelta(minutes=need.turnover))
-            )
+            seats.append(Taking(place, resource, need.role, taken_from, at.start, at.end, free_again))
     return seats
 
 
@@ -222,7 +222,7 @@ def _check_roles(taken: Iterable[Taking]) -> None:
 
 def _check_nobody_twice(taken: Iterable[Taking]) -> None:
     busy: dict[int, datetime] = {}
-    for taking in sorted(taken, key=lambda taking: taking.start):
-        if taking.start < busy.get(taking.resource.pk, taking.start):
+    for taking in sorted(taken, key=lambda taking: taking.taken_from):
+        if taking.taken_from < busy.get(taking.resource.pk, taking.taken_from):
             raise _misfit(f"{taking.resource} is needed twice at the same time")
         busy[taking.resource.pk] = taking.free_again

@@ -1,4 +1,4 @@
-"""The diary of every room, device and person: free time out of the database, reservations into it.
+"""The diary of every room, device and person: reservations into the database, and who has them.
 
 Nothing else writes a Reservation. Whoever writes locks the appointment first, then every resource it touches in one
 statement, then the rest; the exclusion constraint would stop a double booking without that, but with a deadlock instead
@@ -6,30 +6,27 @@ of an answer.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import BigIntegerField, Exists, F, OuterRef, QuerySet
-from django.db.models.functions import Cast, Extract
+from django.db.models import Exists, OuterRef, QuerySet
 
-from clinic.clock import at_local, day_bounds, local_date, spoken_range
+from clinic.clock import day_bounds, spoken_range
 from clinic.models import Patient, Site
 from clinic.status import StepRefused
-from scheduling import slots
+from scheduling import availability, slots
 from scheduling.chains import Taking
-from scheduling.models import Appointment, AppointmentStep, Closure, Holiday, OpeningHours, Reservation, Resource
+from scheduling.models import Appointment, AppointmentStep, Closure, Reservation, Resource
 from scheduling.models.appointment import ONE_RESERVATION, ReservationKind
 from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.states import AppointmentStatus
 
-UNREGISTERED = "patient"  # the patient's unit in a search, until a first booking makes the resource
 HOLDERS = {Visit.HARVEST: "a harvest day", Visit.PROCEDURE: "a procedure day", Visit.MRI: "an MRI"}
 LOCK_TIMEOUT = "3s"
 GIVEN_UP = {"40P01", "40001", "55P03"}  # deadlock detected, serialization failure, lock not available
-SECONDS_A_TICK = slots.TICK_MINUTES * 60
 IN_THE_WAY = """
 SELECT r.id FROM unnest(%s::bigint[], %s::tstzrange[]) AS wanted(resource_id, during)
   JOIN scheduling_reservation r ON r.resource_id = wanted.resource_id AND r.during && wanted.during
@@ -120,14 +117,17 @@ def reserve(appointment: Appointment, steps: list[AppointmentStep], taken: Itera
     rows = []
     for taking in taken:
         step = steps[taking.place]
-        spans = [(ReservationKind.STEP, taking.start, taking.end)]
-        if taking.free_again > taking.end:
-            spans.append((ReservationKind.TURNOVER, taking.end, taking.free_again))
+        spans = [
+            (ReservationKind.TURNOVER, taking.taken_from, taking.start),
+            (ReservationKind.STEP, taking.start, taking.end),
+            (ReservationKind.TURNOVER, taking.end, taking.free_again),
+        ]
         rows += [
             Reservation(
                 resource=taking.resource, during=DateTimeTZRange(start, end), kind=kind, step=step, role=taking.role
             )
             for kind, start, end in spans
+            if start < end
         ]
     _write(rows, site=appointment.site)
 
@@ -156,17 +156,21 @@ def release(appointment: Appointment) -> None:
 
 def seats_of(resource: Resource, steps: Sequence[AppointmentStep], *, filled_by: Resource) -> list[Taking]:
     """The seats that a resource has in these steps, as somebody else would take them."""
-    rows = Reservation.objects.filter(step__in=steps, resource=resource, live=True)
-    free_again = {row.step_id: row.during.upper for row in rows if row.kind == ReservationKind.TURNOVER}
-    seats = {row.step_id: row for row in rows if row.kind == ReservationKind.STEP}
+    spans: dict[object, list[DateTimeTZRange]] = defaultdict(list)
+    seats: dict[object, Reservation] = {}
+    for row in Reservation.objects.filter(step__in=steps, resource=resource, live=True):
+        spans[row.step_id].append(row.during)
+        if row.kind == ReservationKind.STEP:
+            seats[row.step_id] = row
     return [
         Taking(
             place,
             filled_by,
             seat.role,
+            min(during.lower for during in spans[step.pk]),
             seat.during.lower,
             seat.during.upper,
-            free_again.get(step.pk, seat.during.upper),
+            max(during.upper for during in spans[step.pk]),
         )
         for place, step in enumerate(steps)
         if (seat := seats.get(step.pk))
@@ -184,7 +188,7 @@ def unblock(closure: Closure) -> None:
 def check_free(taken: Collection[Taking]) -> None:
     """Raise TimeTaken if somebody has any of it. Call with the resources locked: then nobody slips in between, and the
     constraint is there for whoever forgets."""
-    wanted = ((taking.resource.pk, DateTimeTZRange(taking.start, taking.free_again)) for taking in taken)
+    wanted = ((taking.resource.pk, DateTimeTZRange(taking.taken_from, taking.free_again)) for taking in taken)
     if holder := holder_of(wanted):
         raise _taken(holder, holder.resource.site)
 
@@ -215,7 +219,10 @@ def whose(reservation: Reservation) -> str:
     holder = HOLDERS[Visit(appointment.visit)]
     if appointment.status == AppointmentStatus.HELD:
         holder += ", held for a few minutes"
-    return f"turnover after {holder}" if reservation.kind == ReservationKind.TURNOVER else holder
+    if reservation.kind != ReservationKind.TURNOVER:
+        return holder
+    before = reservation.during.upper <= reservation.step.during.lower
+    return f"getting ready for {holder}" if before else f"turnover after {holder}"
 
 
 def holders(site: Site, day: date, *, kind: str, capability: str = "") -> list[str]:
@@ -234,138 +241,14 @@ def holders(site: Site, day: date, *, kind: str, capability: str = "") -> list[s
     ]
 
 
-# Reading
-
-
-def units_for(
-    site: Site,
-    horizon: slots.Horizon,
-    kinds: Collection[str],
-    *,
-    patient: Patient | None = None,
-    ignore: Appointment | None = None,
-    at: datetime,
-    weekdays: Collection[int] | None = None,
-    closing: tuple[Resource, DateTimeTZRange] | None = None,
-) -> list[slots.Unit]:
-    """Everything of these kinds at the site, and the patient, with the ticks of `horizon` in which each is free.
-
-    `ignore` is an appointment whose own time counts as free (it is about to move), `weekdays` (Monday is 0) the only
-    days that count as open, `closing` a resource that is about to be closed.
-    """
-    resources = list(Resource.objects.filter(site=site, kind__in=kinds, active=True, patient__isnull=True))
-    if patient is not None:
-        resources += Resource.objects.filter(patient=patient)
-    hours = opening(site, resources, horizon, weekdays=weekdays)
-    taken = _taken_ticks(resources, horizon, ignore=ignore, at=at)
-    if closing is not None:
-        taken[closing[0].pk].append((horizon.tick_down(closing[1].lower), horizon.tick_up(closing[1].upper)))
-    units = [
-        slots.Unit(
-            str(resource.pk),
-            resource.kind,
-            frozenset(resource.capabilities),
-            hours[resource.pk] & ~_bits(taken[resource.pk], horizon),
-            load=len(taken[resource.pk]),
-        )
-        for resource in resources
-    ]
-    if patient is not None and not any(unit.kind == ResourceKind.PATIENT for unit in units):
-        always = _on_days(site, horizon, weekdays)
-        units.append(slots.Unit(UNREGISTERED, ResourceKind.PATIENT, frozenset(), always))
-    return units
-
-
-def opening(
-    site: Site,
-    resources: Iterable[Resource],
-    horizon: slots.Horizon,
-    *,
-    weekdays: Collection[int] | None = None,
-) -> dict[int, int]:
-    """The ticks in which each resource is open: its own hours if it has any, else the site's. Patients always are."""
-    rows: dict[int | None, list[OpeningHours]] = defaultdict(list)
-    for row in OpeningHours.objects.filter(site=site):
-        rows[row.resource_id].append(row)
-    days = [day for day in _working_days(site, horizon) if weekdays is None or day.weekday() in weekdays]
-    bits = {owner: _open_ticks(site, hours, horizon, days) for owner, hours in rows.items()}
-    always = _on_days(site, horizon, weekdays)
-    return {
-        resource.pk: always if resource.patient_id else bits.get(resource.pk, bits.get(None, 0))
-        for resource in resources
-    }
-
-
 def check_open(site: Site, taken: Collection[Taking]) -> None:
     """Raise StepRefused if the clinic, or one of those needed, is closed at the time it is needed."""
-    horizon = slots.Horizon.spanning(min(taking.start for taking in taken), max(taking.free_again for taking in taken))
-    hours = opening(site, {taking.resource.pk: taking.resource for taking in taken}.values(), horizon)
-    for taking in taken:
-        if horizon.mask(taking.start, taking.free_again, outward=True) & ~hours[taking.resource.pk]:
-            when = spoken_range(taking.start, taking.free_again, site.zone)
-            raise StepRefused(f"{taking.resource} is outside opening hours on {when}. Choose another time.")
-
-
-def _days(site: Site, horizon: slots.Horizon) -> Iterator[date]:
-    day, last = local_date(horizon.start, site.zone), local_date(horizon.end, site.zone)
-    while day <= last:
-        yield day
-        day += timedelta(days=1)
-
-
-def _working_days(site: Site, horizon: slots.Horizon) -> Iterator[date]:
-    first, last = (local_date(moment, site.zone) for moment in (horizon.start, horizon.end))
-    closed = set(Holiday.objects.filter(site=site, day__range=(first, last)).values_list("day", flat=True))
-    return (day for day in _days(site, horizon) if day not in closed)
-
-
-def _open_ticks(site: Site, hours: Iterable[OpeningHours], horizon: slots.Horizon, days: Iterable[date]) -> int:
-    by_weekday: dict[int, list[OpeningHours]] = defaultdict(list)
-    for row in hours:
-        by_weekday[row.weekday].append(row)
-    return horizon.free(
-        (at_local(day, row.opens, site.zone), at_local(day, row.closes, site.zone))
-        for day in days
-        for row in by_weekday[day.weekday()]
-        if row.holds_on(day)
+    begins, ends = min(taking.taken_from for taking in taken), max(taking.free_again for taking in taken)
+    horizon = slots.Horizon.spanning(begins, ends)
+    hours = availability.Hours(site).opening(
+        {taking.resource.pk: taking.resource for taking in taken}.values(), horizon
     )
-
-
-def _on_days(site: Site, horizon: slots.Horizon, weekdays: Collection[int] | None) -> int:
-    if weekdays is None:
-        return horizon.all
-    return horizon.free(day_bounds(day, site.zone) for day in _days(site, horizon) if day.weekday() in weekdays)
-
-
-def _taken_ticks(
-    resources: Iterable[Resource], horizon: slots.Horizon, *, ignore: Appointment | None, at: datetime
-) -> Mapping[int, list[tuple[int, int]]]:
-    """The busy ticks of each resource. Whole numbers come out of the database: a year of timestamps takes longer to
-    read than to search. A hold that has run out is free, whether or not the sweep has been by."""
-    rows = Reservation.objects.filter(
-        live=True,
-        resource__in=[resource.pk for resource in resources],
-        during__overlap=DateTimeTZRange(horizon.start, horizon.end),
-    ).exclude(step__appointment__status=AppointmentStatus.HELD, step__appointment__held_until__lte=at)
-    if ignore is not None:
-        rows = rows.exclude(step__appointment=ignore)
-    start = int(horizon.start.timestamp())
-    taken: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for resource, lower, upper in rows.values_list(
-        "resource_id", _epoch(F("during__startswith")), _epoch(F("during__endswith"))
-    ):
-        taken[resource].append(((lower - start) // SECONDS_A_TICK, -((start - upper) // SECONDS_A_TICK)))
-    return taken
-
-
-def _epoch(instant: F) -> Cast:
-    return Cast(Extract(instant, "epoch"), BigIntegerField())
-
-
-def _bits(spans: Iterable[tuple[int, int]], horizon: slots.Horizon) -> int:
-    bits = 0
-    for lower, upper in spans:
-        first, last = max(lower, 0), min(upper, horizon.ticks)
-        if last > first:
-            bits |= ((1 << (last - first)) - 1) << first
-    return bits
+    for taking in taken:
+        if horizon.mask(taking.taken_from, taking.free_again, outward=True) & ~hours[taking.resource.pk]:
+            when = spoken_range(taking.taken_from, taking.free_again, site.zone)
+            raise StepRefused(f"{taking.resource} is outside opening hours on {when}. Choose another time.")

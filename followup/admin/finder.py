@@ -1,6 +1,7 @@
 """Finding a time: for a visit of a treatment, for the MRI of a follow-up, or for an appointment that must move. Looking
 changes nothing; the POST holds, books or moves. A move first shows which follow-up dates go with it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -28,9 +29,10 @@ from followup.states import EventStatus
 from scheduling import bookings
 from scheduling.admin.appointments import named
 from scheduling.admin.options import Offer, offers, unseal
-from scheduling.models import Appointment, Episode
-from scheduling.models.protocol import StepCode, Visit
+from scheduling.models import Appointment, Episode, Resource
+from scheduling.models.protocol import ResourceKind, StepCode, Visit
 from scheduling.models.resource import Weekday
+from scheduling.search import HalfDay
 from scheduling.states import APPOINTMENT_AHEAD
 
 OFFERED = 12
@@ -52,7 +54,22 @@ class SearchForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         help_text="None ticked: any day.",
     )
+    half_day = forms.ChoiceField(
+        label="Arriving", choices=[("", "At any time of day"), *HalfDay.choices], required=False
+    )
+    people = forms.ModelMultipleChoiceField(
+        Resource.objects.none(),
+        label="With",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="None ticked: whoever is free.",
+    )
     option = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args, site, **kwargs):
+        super().__init__(*args, **kwargs)
+        doctors = Resource.objects.filter(site=site, kind=ResourceKind.INTERVENTIONALIST, active=True)
+        self.fields["people"].queryset = doctors.order_by("name")
 
 
 @dataclass
@@ -112,7 +129,8 @@ def find_a_time(request, object_id):
 
 def look_or_take(request, episode):
     at = timezone.now()
-    form = SearchForm({**first_answers(episode, at), **request.GET.dict(), "weekday": request.GET.getlist("weekday")})
+    several = {name: request.GET.getlist(name) for name in ("weekday", "people")}
+    form = SearchForm({**first_answers(episode, at), **request.GET.dict(), **several}, site=episode.patient.site)
     if not form.is_valid():
         if form.errors.keys() & {"visit", "event", "move"}:
             raise Http404("There is no such visit.")
@@ -136,15 +154,15 @@ def quest_of(episode, asked) -> Quest:
     return Quest(episode=episode, visit=moving.visit if moving else asked["visit"], event=event, moving=moving)
 
 
-def search(quest: Quest, asked, at) -> tuple[list[Offer], str]:
-    """What fits, or the sentence that says why nothing does."""
+def search(quest: Quest, asked, at) -> tuple[list[Offer], str, Sequence[str]]:
+    """What fits, or the sentence that says why nothing does and who has the bottleneck."""
     earliest = max(asked["earliest"], clock.local_date(at, quest.episode.patient.site.zone))
     latest = asked["latest"]
     if dates := quest.dates:
         earliest, latest = max(earliest, dates.opens_on), min(latest or dates.closes_on, dates.closes_on)
         if latest < earliest:
             counts = f"{show.day(dates.opens_on)} to {show.day(dates.closes_on)}"
-            return [], f"The MRI counts from {counts}, and not on these days."
+            return [], f"The MRI counts from {counts}, and not on these days.", ()
     try:
         found = bookings.find(
             quest.episode,
@@ -152,17 +170,21 @@ def search(quest: Quest, asked, at) -> tuple[list[Offer], str]:
             earliest=earliest,
             latest=latest,
             weekdays=asked["weekday"] or None,
+            half_day=asked["half_day"] or None,
+            people=[resource.pk for resource in asked["people"]],
             ignore=quest.moving,
             at=at,
             limit=OFFERED,
         )
     except StepRefused as refused:
-        return [], str(refused)
-    return offers(found.options, quest.episode.patient.site.zone), found.shortage.sentence if found.shortage else ""
+        return [], str(refused), ()
+    if found.shortage:
+        return [], found.shortage.sentence, found.shortage.blocking
+    return offers(found.options, quest.episode.patient.site.zone, reasons=found.reasons), "", ()
 
 
 def context_for(request, episode, form, quest, at) -> dict[str, Any]:
-    found, shortage = search(quest, form.cleaned_data, at) if quest else ([], "")
+    found, shortage, blocking = search(quest, form.cleaned_data, at) if quest else ([], "", ())
     chosen = form.cleaned_data.get("option") if quest and quest.moving else ""
     back = show.page_of(quest.moving if quest and quest.moving else episode)
     return {
@@ -173,6 +195,7 @@ def context_for(request, episode, form, quest, at) -> dict[str, Any]:
         "form": form,
         "offers": [(offer, choice(request, offer)) for offer in found],
         "shortage": shortage,
+        "blocking": blocking,
         "window": window_of(quest) if quest else "",
         "chosen": preview(quest, chosen) if chosen else None,
         "now": named(quest.moving) if quest and quest.moving else "",

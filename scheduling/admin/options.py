@@ -1,8 +1,9 @@
 """A found time on its way through a web page: sealed, so that what comes back is what was offered."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from django.core import signing
@@ -50,10 +51,12 @@ class Offer:
     sealed: str
     words: str
     steps: list[tuple[str, str, str]]
+    why: str = ""
 
 
-def offers(options: Iterable[Option], zone: Any) -> list[Offer]:
-    """The options in the clinic's time, with the names of the rooms and people they would take."""
+def offers(options: Iterable[Option], zone: Any, *, reasons: Sequence[str] = ()) -> list[Offer]:
+    """The options in the clinic's time, with the names of the rooms and people they would take, and why each stands
+    where it does."""
     found = list(options)
     ids = {
         unit for option in found for step in option.steps for units in step.units for unit in units if unit.isdigit()
@@ -71,6 +74,7 @@ def offers(options: Iterable[Option], zone: Any) -> list[Offer]:
                 )
                 for step in option.steps
             ],
+            why=why,
         )
-        for option in found
+        for option, why in zip_longest(found, reasons, fillvalue="")
     ]

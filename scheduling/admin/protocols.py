@@ -104,5 +104,6 @@ def needs_of(protocol):
 
 def said(need):
     able = f" able to {need.capability}" if need.capability else ""
+    before = f", {need.setup_minutes} min setup" if need.setup_minutes else ""
     then = f", {need.turnover_minutes} min turnover" if need.turnover_minutes else ""
-    return f"{need.count} {need.get_kind_display().lower()}{able}{then}"
+    return f"{need.count} {need.get_kind_display().lower()}{able}{before}{then}"

@@ -38,11 +38,18 @@ def offered(found: Search, *, episode: Episode, visit: str) -> dict[str, Any]:
             "option": seal(option, episode=episode, visit=visit),
             "start": option.start,
             "end": option.end,
+            "reason": reason,
             "steps": [_named(step, resources) for step in option.steps],
         }
-        for option in found.options
+        for option, reason in zip(found.options, found.reasons, strict=True)
     ]
-    return {"options": options, "shortage": found.shortage and found.shortage.sentence}
+    short = found.shortage
+    return {
+        "options": options,
+        "shortage": short and short.sentence,
+        "blocking": short.blocking if short else (),
+        "first_start": short and short.first_start,
+    }
 
 
 def _named(step: Placed, resources: dict[int, Resource]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from clinic.api.refusals import Refusal
-from clinic.api.shapes import Day, Instant, OwnRow, Period, Reason, Shape
+from clinic.api.shapes import LARGEST_ID, Day, Instant, OwnRow, Period, Reason, Shape
 from clinic.models import Patient
 from scheduling.models import (
     Appointment,
@@ -27,6 +27,7 @@ from scheduling.models import (
 )
 from scheduling.models.evaluation import Outcome
 from scheduling.models.protocol import ResourceKind, Visit
+from scheduling.search import HalfDay
 
 LONGEST_SEARCH = timedelta(days=400)
 OPTION = {"max_length": 8000, "help_text": "As it came from a search for slots, within the last 15 minutes."}
@@ -53,7 +54,7 @@ class ProtocolName(serializers.Field):
 class StepNeedSerializer(Shape):
     class Meta:
         model = StepNeed
-        fields = ["kind", "capability", "count", "role", "turnover_minutes"]
+        fields = ["kind", "capability", "count", "role", "setup_minutes", "turnover_minutes"]
 
 
 class ProtocolStepSerializer(Shape):
@@ -298,6 +299,20 @@ class Search(serializers.Serializer):
         max_length=7,
         help_text="0 is Monday. Left out: any day the site is open.",
     )
+    half_day = serializers.ChoiceField(
+        choices=HalfDay.choices,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="When the patient would arrive: before noon or from noon on, in the site's local time.",
+    )
+    people = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=LARGEST_ID),
+        required=False,
+        default=list,
+        max_length=20,
+        help_text="Ids of resources. Of each kind that is named here, nobody else is offered.",
+    )
 
     def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["latest"] and asked["latest"] < asked["earliest"]:
@@ -322,6 +337,7 @@ class Offer(serializers.Serializer):
     option = serializers.CharField(help_text="Opaque. Post it back to hold, book or move.")
     start = Instant()
     end = Instant()
+    reason = serializers.CharField(help_text="Why it stands at this place of the list: the best comes first.")
     steps = OfferedStep(many=True)
 
 
@@ -329,6 +345,12 @@ class Slots(serializers.Serializer):
     options = Offer(many=True)
     shortage = serializers.CharField(
         allow_null=True, help_text="Why nothing fits, and what would help. Null if it does."
+    )
+    blocking = serializers.ListField(
+        child=serializers.CharField(), help_text="Who has the bottleneck on the first day that would work without it."
+    )
+    first_start = Instant(
+        allow_null=True, help_text="When it would work if one more of the bottleneck were free. Null if none is alone."
     )
 
 

@@ -124,7 +124,7 @@ class AppointmentStep(models.Model):
 
 class ReservationKind(models.TextChoices):
     STEP = "step"
-    TURNOVER = "turnover"
+    TURNOVER = "turnover"  # before a step or after it: made ready, cleaned and reset
     CLOSURE = "closure"
 
 

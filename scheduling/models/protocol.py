@@ -100,6 +100,7 @@ class StepNeed(models.Model):
     capability = models.CharField(max_length=40, blank=True)
     count = models.PositiveSmallIntegerField(default=1)
     role = models.CharField(max_length=40, blank=True, help_text="The same word in several steps: the same person.")
+    setup_minutes = models.PositiveSmallIntegerField(default=0, help_text="Made ready before the step.")
     turnover_minutes = models.PositiveSmallIntegerField(default=0, help_text="Cleaning and reset after the step.")
 
     class Meta:

@@ -9,7 +9,16 @@ from clinic.models import StatusChange
 from clinic.status import Stale, StepRefused
 from followup.demo import walk
 from scheduling import bookings, diary, evaluations, preparation, slots
-from scheduling.models import Appointment, AppointmentStep, Episode, OpeningHours, Protocol, Reservation, Resource
+from scheduling.models import (
+    Appointment,
+    AppointmentStep,
+    Episode,
+    OpeningHours,
+    Protocol,
+    Reservation,
+    Resource,
+    StepNeed,
+)
 from scheduling.models.evaluation import Outcome
 from scheduling.models.product import Tissue
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
@@ -19,9 +28,9 @@ BY = walk.BY
 P = Visit.PROCEDURE
 MONDAY = date(2026, 5, 11)
 REASON = "The patient asked"
-# Begin, lock_timeout and end (3); the protocol (2) and the patient's resource (1); two locks; lapsed holds and who is in
-# the way (2); what else must hold (4); what is written, with a savepoint for the constraint (7).
-BOOKING_QUERIES = 21
+# Begin, lock_timeout and end (3); the protocol (2) and the patient's resource (1); two locks; lapsed holds and who is
+# in the way (2); what else must hold, holidays among it (5); what is written, with a savepoint for the constraint (7).
+BOOKING_QUERIES = 22
 
 
 @pytest.fixture
@@ -266,12 +275,12 @@ def test_a_search_asks_the_database_the_same_few_questions_whatever_is_booked(
     site, episode, at, django_assert_num_queries
 ):
     episode = Episode.objects.select_related("patient__site", "protocol__product", "verdict__criteria").get()
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         options(episode, at)
     for mrn in ("MRN-2", "MRN-3"):
         walk.book(walk.open_episode(walk.register(site, at=at, mrn=mrn), at=at), at=at)
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         options(episode, at)
 
 
@@ -734,6 +743,20 @@ def test_a_room_takes_its_turnover_with_it(booked, at):
     bookings.swap(booked, out=suite, into=other, reason=REASON, by=BY, at=at)
 
     assert {kind for kind, _ in times} == {"step", "turnover"}
+    assert set(live(booked).filter(resource=other).values_list("kind", "during")) == times
+
+
+def test_a_room_takes_the_time_that_makes_it_ready_with_it(episode, at):
+    needs = StepNeed.objects.filter(step__code=StepCode.INJECTION, kind=ResourceKind.FLUOROSCOPY_SUITE)
+    needs.update(setup_minutes=10, turnover_minutes=15)
+    booked = walk.book(episode, at=at)
+    suite = who(booked, "injection", ResourceKind.FLUOROSCOPY_SUITE)
+    times = set(live(booked).filter(resource=suite).values_list("kind", "during"))
+    other = another(suite)
+
+    bookings.swap(booked, out=suite, into=other, reason=REASON, by=BY, at=at)
+
+    assert sorted(kind for kind, _ in times) == ["step", "turnover", "turnover"]
     assert set(live(booked).filter(resource=other).values_list("kind", "during")) == times
 
 

@@ -7,7 +7,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from clinic.clock import at_local, day_bounds
 from clinic.status import StepRefused
 from followup.demo import walk
-from scheduling import bookings, diary, slots
+from scheduling import availability, bookings, diary, slots
 from scheduling.models import Appointment, AppointmentStep, OpeningHours, Reservation, Resource
 from scheduling.models.appointment import ONE_RESERVATION, ReservationKind
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
@@ -20,7 +20,7 @@ def day_of(site, day=MONDAY):
 
 
 def c_arms(site, at, day=MONDAY, **given):
-    return diary.units_for(site, day_of(site, day), {ResourceKind.C_ARM}, at=at, **given)
+    return availability.Roster(site, {ResourceKind.C_ARM}, at=at, **given).units(day_of(site, day))
 
 
 def free_from_to(site, unit, day=MONDAY):
@@ -79,10 +79,6 @@ def test_a_resource_with_hours_of_its_own_keeps_those(site, at):
     assert list(hours.values()) == [["08:00", "17:00"]]
 
 
-def test_only_the_wanted_weekdays_count_as_open(site, at):
-    assert [unit.free for unit in c_arms(site, at, weekdays={1, 2})] == [0, 0]
-
-
 def test_another_site_lends_nothing(site, other_site, at):
     ids = {unit.id for unit in c_arms(site, at)}
 
@@ -92,7 +88,7 @@ def test_another_site_lends_nothing(site, other_site, at):
 def test_a_booking_takes_its_time_and_the_turnover_after_it(site, booked, at):
     injection = booked.steps.get(code=StepCode.INJECTION).during
     suite = reserved(booked, ResourceKind.FLUOROSCOPY_SUITE).resource
-    units = diary.units_for(site, day_of(site), {ResourceKind.FLUOROSCOPY_SUITE}, at=at)
+    units = availability.Roster(site, {ResourceKind.FLUOROSCOPY_SUITE}, at=at).units(day_of(site))
 
     taken = next(unit for unit in units if unit.id == str(suite.pk))
 
@@ -122,7 +118,7 @@ def test_a_hold_blocks_until_its_last_moment_and_nothing_after(site, episode, at
     before = c_arms(site, held.held_until - timedelta(seconds=1))
     after = c_arms(site, held.held_until)
 
-    assert sorted(unit.load for unit in before) == [0, 1]
+    assert sorted(unit.load for unit in before) == [0, 60 // slots.TICK_MINUTES]
     assert [free_from_to(site, unit) for unit in after] == [["08:00", "17:00"]] * 2
 
 

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from clinic.clock import day_bounds, local_date
 from clinic.status import StepRefused
 from followup.demo import walk
-from scheduling import bookings, diary, hours, slots
+from scheduling import availability, bookings, hours, slots
 from scheduling.models import Holiday, OpeningHours
 from scheduling.models.protocol import ResourceKind, Visit
 
@@ -23,7 +23,7 @@ def episode(patient, at):
 def open_on(site, day, at):
     """From when to when the C-arms can be used on a day, as "08:00-17:00"; "" if not at all."""
     horizon = slots.Horizon.spanning(*day_bounds(day, site.zone))
-    free = diary.units_for(site, horizon, [ResourceKind.C_ARM], at=at)[0].free
+    free = availability.Roster(site, [ResourceKind.C_ARM], at=at).units(horizon)[0].free
     if not free:
         return ""
     ends = horizon.at((free & -free).bit_length() - 1), horizon.at(free.bit_length())
