@@ -36,6 +36,7 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "reservation": KEEP,
         "resource": KEEP,
         "openinghours": KEEP,
+        "holiday": KEEP,
         "closure": KEEP,
         "product": KEEP,
         "protocol": KEEP,

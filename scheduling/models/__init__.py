@@ -7,7 +7,7 @@ from scheduling.models.mri import DiscReading, MriStudy
 from scheduling.models.product import Harvest, Lot, Product, ReceiptCheck, Unit
 from scheduling.models.protocol import Protocol, ProtocolStep, StepNeed
 from scheduling.models.referral import Referral
-from scheduling.models.resource import Closure, OpeningHours, Resource
+from scheduling.models.resource import Closure, Holiday, OpeningHours, Resource
 
 __all__ = [
     "Appointment",
@@ -18,6 +18,7 @@ __all__ = [
     "Episode",
     "Evaluation",
     "Harvest",
+    "Holiday",
     "InjectedLevel",
     "Injection",
     "Lot",
