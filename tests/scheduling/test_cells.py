@@ -1,4 +1,5 @@
 from datetime import date, timedelta
+from random import Random
 
 import pytest
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -525,30 +526,42 @@ def test_a_thawed_unit_is_not_exchanged(appointment, at):
         choose(day, "LATE-0", at)
 
 
-LOTS = {
-    "fit": {"days": 30, "dose": 9},
-    "no dose": {"days": 30},
-    "another dose": {"days": 30, "dose": 3},
-    "short": {"days": 7, "dose": 9},
-    "quarantined": {"days": 30, "dose": 9, "released": False},
-    "shipper": {"days": 30, "dose": 9, "hold_hours": 24 * 7},
-    "long shipper": {"days": 30, "dose": 9, "hold_hours": 24 * 20},
-}
-
-
-def test_what_is_counted_against_a_unit_is_what_the_stock_is_asked_for(appointment, site, at):
-    """The same rule in SQL, to find the next, and in Python, to say why not."""
+def test_what_is_counted_against_a_unit_is_what_the_stock_is_asked_for(appointment, site, other_site, at):
+    """The same rule in SQL, to find the next, and in Python, to say why not: five hundred units of every kind."""
     ask_for(9)
-    for number, lot in LOTS.items():
-        add_lot(site, at, number, units=2, **lot)
+    dice = Random(7)
     appointment = Appointment.objects.get(pk=appointment.pk)
     until = cells.needed_until(appointment)
+    around = [until + timedelta(seconds=seconds) for seconds in (-86400, -1, 0, 1, 86400)]
+    products = [appointment.episode.protocol.product] * 4 + [Product.objects.get(code="umbilical-cord-msc")]
+    lots = Lot.objects.bulk_create(
+        Lot(
+            site=dice.choice([site, site, site, other_site]),
+            product=dice.choice(products),
+            number=f"R-{n}",
+            expires_at=dice.choice(around),
+            dose_million=dice.choice([9, 9, 9, 3, None]),
+            status=dice.choice([LotStatus.RELEASED, LotStatus.RELEASED, *LotStatus]),
+        )
+        for n in range(500)
+    )
+    Unit.objects.bulk_create(
+        Unit(
+            lot=lot,
+            identifier=f"{lot.number}-0",
+            received_at=at,
+            shipper_hold_until=dice.choice([None, None, *around]),
+            status=(status := dice.choice([UnitStatus.RECEIVED, UnitStatus.RECEIVED, UnitStatus.ALLOCATED])),
+            appointment=appointment if status == UnitStatus.ALLOCATED else None,
+        )
+        for lot in lots
+    )
 
     found = set(cells.fitting(appointment).values_list("identifier", flat=True))
 
     stored = Unit.objects.select_related("lot__site", "lot__product")
-    assert found == {"fit-0", "fit-1", "long shipper-0", "long shipper-1"}
-    assert found == {u.identifier for u in stored if not list(cells.hindrances(u, appointment, until=until))}
+    assert found == {unit.identifier for unit in stored if not any(cells.hindrances(unit, appointment, until=until))}
+    assert 10 < len(found) < 100
 
 
 # The clock of a thawed unit
