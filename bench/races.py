@@ -162,7 +162,9 @@ def races(port: int, clinic: Clinic, *, rounds: int, at: datetime) -> dict[str, 
                 counts["errors"] += 1
                 tell(f"after round {number}, {rule}: {rows}")
             for winner in winners:
-                clients[0].post(f"appointments/{winner}/cancel", {"reason": "The next round"})
+                status, said = clients[0].post(f"appointments/{winner}/cancel", {"reason": "The next round"})
+                if status != 200:
+                    raise RuntimeError(f"The round cannot be played again: {status} {said}")
     for client in clients:
         client.close()
     return {**{name: counts[name] for name in ("winners", "fair", "errors", "http_500")}, "ms": took / rounds * 1000}

@@ -14,13 +14,14 @@ from bench._invariants import broken
 from clinic.status import StepRefused
 from followup.demo import walk
 from scheduling import bookings, closures
-from scheduling.models import Appointment, Closure, Resource, Unit
+from scheduling.models import Appointment, Closure, Protocol, Resource, Unit
 from scheduling.models.protocol import Visit
 from scheduling.states import AppointmentStatus
 
 pytestmark = pytest.mark.slow
 
 P = Visit.PROCEDURE
+FROM_STOCK = "disc-progenitor-allogeneic"
 WRITTEN = (
     "scheduling_appointment",
     "scheduling_appointmentstep",
@@ -165,8 +166,10 @@ class World:
         Resource.objects.filter(site=site, name__in=["C-arm 2", "Recovery bay 3", "Recovery bay 4"]).update(
             active=False
         )
-        codes = [walk.SAME_SESSION] * 2 + ["disc-progenitor-allogeneic"] * 2
-        Unit.objects.exclude(pk=Unit.objects.order_by("pk").first().pk).delete()
+        codes = [walk.SAME_SESSION] * 2 + [FROM_STOCK] * 2
+        protocol = Protocol.objects.get(code=FROM_STOCK, active=True)
+        vial = Unit.objects.filter(lot__product=protocol.product_id).earliest("identifier")
+        Unit.objects.exclude(pk=vial.pk).delete()
         self.episodes = [
             walk.open_episode(walk.register(site, at=at, mrn=f"MRN-{number}"), at=at, code=code)
             for number, code in enumerate(codes)
