@@ -37,6 +37,9 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "resource": KEEP,
         "openinghours": KEEP,
         "closure": KEEP,
+        "waitlistentry": KEEP,
+        "waitlistoffer": ("view", "change"),  # answered for a patient who was phoned
+        "freedtime": READ,
         "product": KEEP,
         "protocol": KEEP,
         "protocolstep": KEEP,

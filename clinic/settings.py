@@ -140,6 +140,7 @@ MESSAGE_KINDS = {
     "appointment.moved": "scheduling.reminders.Moved",
     "appointment.cancelled": "scheduling.reminders.Cancelled",
     "appointment.reminder": "scheduling.reminders.Reminder",
+    "waitlist.offer": "scheduling.reminders.WaitlistOffered",
     "survey.invitation": "followup.reminders.SurveyInvitation",
     "survey.reminder": "followup.reminders.SurveyReminder",
     "recovery.stage": "followup.reminders.RecoveryStage",
@@ -236,6 +237,7 @@ SPECTACULAR_SETTINGS = {
         "EventStatus": "followup.states.EventStatus",
         "Level": "scheduling.models.mri.Level",
         "MessageStatus": "clinic.states.MessageStatus",
+        "OfferStatus": "scheduling.states.OfferStatus",
         "Outcome": "scheduling.models.evaluation.Outcome",
         "ReferralStatus": "scheduling.states.ReferralStatus",
         "ResourceKind": "scheduling.models.protocol.ResourceKind",
@@ -243,6 +245,7 @@ SPECTACULAR_SETTINGS = {
         "StepCode": "scheduling.models.protocol.StepCode",
         "TreatmentKind": "scheduling.models.evaluation.Treatment",
         "VerdictStatus": "scheduling.states.VerdictStatus",
+        "WaitlistStatus": "scheduling.states.WaitlistStatus",
     },
 }
 
@@ -266,3 +269,5 @@ LOGGING = {
 
 # --- House numbers ---------------------------------------------------------------------------------------------------
 HOLD_FOR = timedelta(minutes=15)  # how long a held time is kept for a patient who is deciding
+WAITLIST_ANSWER_WITHIN = timedelta(hours=4)  # how long a time off the waitlist is kept for the patient it is offered to
+WAITLIST_NOTICE = timedelta(hours=72)  # nobody is offered a time that begins sooner than this

@@ -39,12 +39,15 @@ __all__ = [
     "fulfil",
     "hold",
     "lapse_holds",
+    "let_go",
     "move",
     "no_show",
     "open_episode",
+    "take_up",
 ]
 
 UNFINISHED = APPOINTMENT_AHEAD | {AppointmentStatus.ARRIVED}
+CHANGEABLE = APPOINTMENT_AHEAD - {AppointmentStatus.HELD}
 
 
 # The treatment
@@ -98,9 +101,34 @@ def cancel_episode(episode: Episode, *, reason: str, by: str, at: datetime) -> E
 
 
 @diary.one_commit()
-def hold(episode: Episode, *, visit: str, option: slots.Option, by: str, at: datetime) -> Appointment:
-    """Keep a time for a patient who is deciding. It blocks like a booking, until it lapses by the clock."""
-    return _place(episode, AppointmentStatus.HELD, visit=visit, option=option, by=by, at=at)
+def hold(
+    episode: Episode,
+    *,
+    visit: str,
+    option: slots.Option,
+    by: str,
+    at: datetime,
+    until: datetime | None = None,
+    instead_of: Appointment | None = None,
+) -> Appointment:
+    """Keep a time for a patient who is deciding. It blocks like a booking, until it lapses by the clock.
+
+    `instead_of` is the booking the patient has and keeps until they take the held time (`take_up`)."""
+    if instead_of is not None:
+        instead_of = _locked(instead_of)
+        if instead_of.status not in CHANGEABLE:
+            raise StepRefused(f"The booked visit is {instead_of.get_status_display()}; no other time is kept for it.")
+    ends = until or at + settings.HOLD_FOR
+    return _place(
+        episode,
+        AppointmentStatus.HELD,
+        visit=visit,
+        option=option,
+        by=by,
+        at=at,
+        held_until=ends,
+        instead_of=instead_of,
+    )
 
 
 @diary.one_commit()
@@ -114,6 +142,7 @@ def book(appointment: Appointment, *, by: str, at: datetime) -> Appointment:
     """Make a live hold a booking."""
     appointment = _locked(appointment)
     _refuse_lapsed(appointment, at)
+    _refuse_second(appointment)
     episode = _fresh(appointment.episode)
     day = local_date(appointment.during.lower, appointment.site.zone)
     limits.check_bookable(episode, visit=appointment.visit, at=at, moving=True)
@@ -164,6 +193,7 @@ def move(appointment: Appointment, *, option: slots.Option, reason: str, by: str
         raise StepRefused(f"{appointment} is {appointment.get_status_display()}; it can no longer be moved.")
     if appointment.status == AppointmentStatus.HELD:
         _refuse_lapsed(appointment, at)
+        _refuse_second(appointment)
     steps = list(appointment.steps.order_by("order"))
 
     taken = _claim(option, appointment.episode, visit=appointment.visit, moving=appointment, by=by, at=at)
@@ -196,6 +226,33 @@ def cancel(appointment: Appointment, *, reason: str, by: str, at: datetime) -> A
 
 
 @diary.one_commit()
+def take_up(held: Appointment, *, option: slots.Option, reason: str, by: str, at: datetime) -> Appointment:
+    """Give the patient the time that was kept for them: the booking they have moves there; with none, the hold is
+    booked. `option` is what the hold was made of. Either all of it happens, or everything stays as it was."""
+    if held.instead_of_id is None:
+        return book(held, by=by, at=at)
+    both = [held.pk, held.instead_of_id]
+    list(Appointment.objects.filter(pk__in=both).order_by("pk").select_for_update(of=("self",), no_key=True))
+    held, booked = _locked(held), _locked(Appointment.objects.get(pk=held.instead_of_id))
+    if held.status != AppointmentStatus.HELD:
+        raise StepRefused("The time is not kept any more. Search again: it may still be free.")
+    _refuse_lapsed(held, at)
+    diary.lock(diary.resources_of(held) | diary.resources_of(booked))
+    _lapse(held, by=by, at=at, reason="The patient took this time: the booked visit moved here.")
+    return move(booked, option=option, reason=reason, by=by, at=at)
+
+
+@diary.one_commit()
+def let_go(held: Appointment, *, reason: str, by: str, at: datetime) -> Appointment:
+    """Free a time that is only held, before its hold lapses. A booking beside it stays as it is."""
+    held = _locked(held)
+    if held.status != AppointmentStatus.HELD:
+        raise StepRefused("The time is not held any more.")
+    diary.lock(diary.resources_of(held))
+    return _lapse(held, by=by, at=at, reason=reason)
+
+
+@diary.one_commit()
 def no_show(appointment: Appointment, *, reason: str, by: str, at: datetime) -> Appointment:
     """The patient did not come."""
     reason = _said(reason)
@@ -224,19 +281,28 @@ def lapse_holds(*, at: datetime) -> int:
 
 
 def _place(
-    episode: Episode, status: AppointmentStatus, *, visit: str, option: slots.Option, by: str, at: datetime
+    episode: Episode,
+    status: AppointmentStatus,
+    *,
+    visit: str,
+    option: slots.Option,
+    by: str,
+    at: datetime,
+    held_until: datetime | None = None,
+    instead_of: Appointment | None = None,
 ) -> Appointment:
     """Write a new visit with its steps, reservations and cells. Call inside a transaction."""
     taken = _claim(option, episode, visit=visit, by=by, at=at)
     episode = _fresh(episode)
-    _check(episode, visit, option, taken, at=at)
+    _check(episode, visit, option, taken, at=at, moving=instead_of is not None)
     appointment = Appointment.objects.create(
         site=episode.patient.site,
         episode=episode,
         visit=visit,
         status=status,
         during=DateTimeTZRange(option.start, option.end),
-        held_until=at + settings.HOLD_FOR if status == AppointmentStatus.HELD else None,
+        held_until=held_until,
+        instead_of=instead_of,
         changed_at=at,
     )
     note(appointment, was="", became=status, by=by, at=at)
@@ -253,7 +319,8 @@ def _place(
         for order, (protocol_step, placed) in enumerate(zip(protocol_steps, option.steps, strict=True), start=1)
     )
     diary.reserve(appointment, steps, taken)
-    cells.allocate(appointment, by=by, at=at)
+    if instead_of is None:  # else the booking has its cells, and they move with it
+        cells.allocate(appointment, by=by, at=at)
     _set_anchor(appointment)
     return appointment
 
@@ -322,13 +389,15 @@ def _become(appointment: Appointment, to: AppointmentStatus, *, by: str, at: dat
 
 def _give_up(appointment: Appointment, to: AppointmentStatus, *, reason: str, by: str, at: datetime) -> Appointment:
     """End a visit that will not be: free its time and cells, clear the anchor. Call with its resources locked."""
-    _refuse_loose_ends(appointment)
+    only_held = appointment.status == AppointmentStatus.HELD  # nothing hangs on it, and it set no anchor
+    if not only_held:
+        _refuse_loose_ends(appointment)
     changes = {"changed_at": at, "held_until": None, "version": appointment.version + 1}
     appointment = move_status(appointment, to, moves=APPOINTMENT_MOVES, by=by, at=at, reason=reason, also=changes)
     _touch_steps(appointment, at=at)
     diary.release(appointment)
     cells.release(appointment, by=by, at=at)
-    if appointment.visit == Visit.PROCEDURE:
+    if appointment.visit == Visit.PROCEDURE and not only_held:
         Episode.objects.filter(pk=appointment.episode_id, injected=False).update(anchor_at=None)
     return appointment
 
@@ -343,11 +412,12 @@ def _refuse_loose_ends(appointment: Appointment) -> None:
         raise StepRefused(f"{harvest} holds cells of this patient. Record that they failed or were discarded first.")
 
 
-def _lapse(held: Appointment, *, by: str, at: datetime) -> None:
-    move_status(held, AppointmentStatus.CANCELLED, moves=APPOINTMENT_MOVES, by=by, at=at, reason="The hold lapsed.")
+def _lapse(held: Appointment, *, by: str, at: datetime, reason: str = "The hold lapsed.") -> Appointment:
+    ended = move_status(held, AppointmentStatus.CANCELLED, moves=APPOINTMENT_MOVES, by=by, at=at, reason=reason)
     _touch_steps(held, at=at)
     diary.release(held)
     cells.release(held, by=by, at=at)
+    return ended
 
 
 def _touch_steps(appointment: Appointment, *, at: datetime) -> None:
@@ -367,6 +437,13 @@ def _refuse_lapsed(appointment: Appointment, at: datetime) -> None:
     if appointment.held_until is not None and appointment.held_until <= at:
         until = spoken(appointment.held_until, appointment.site.zone)
         raise StepRefused(f"The time was kept until {until}. Search again: it may still be free.")
+
+
+def _refuse_second(appointment: Appointment) -> None:
+    if appointment.instead_of_id is not None:
+        raise StepRefused(
+            "This time is offered in place of the one the patient has. Record their answer on the offer, or cancel it."
+        )
 
 
 def _said(reason: str) -> str:

@@ -12,6 +12,7 @@ from scheduling.admin import (
     queues,
     referrals,
     resources,
+    waitlist,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "queues",
     "referrals",
     "resources",
+    "waitlist",
 ]
