@@ -3,7 +3,7 @@
 
 import logging
 import re
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import environ
@@ -271,3 +271,4 @@ LOGGING = {
 HOLD_FOR = timedelta(minutes=15)  # how long a held time is kept for a patient who is deciding
 WAITLIST_ANSWER_WITHIN = timedelta(hours=4)  # how long a time off the waitlist is kept for the patient it is offered to
 WAITLIST_NOTICE = timedelta(hours=72)  # nobody is offered a time that begins sooner than this
+WAITLIST_HOURS = (time(8), time(21))  # nobody is asked at night, on the clinic's clock: the hours to answer are running

@@ -51,6 +51,9 @@ UNION ALL
 SELECT 'due', f.id::text, lower(f.during)
   FROM scheduling_freedtime f
   JOIN scheduling_reservation r ON r.id = f.reservation_id
+  JOIN clinic_site c ON c.id = f.site_id
+   AND (%(at)s::timestamptz AT TIME ZONE c.time_zone)::time >= %(from_hour)s
+   AND (%(at)s::timestamptz AT TIME ZONE c.time_zone)::time < %(to_hour)s
  WHERE (lower(f.during) >= %(soonest)s OR r.kind = 'closure' AND upper(f.during) > %(soonest)s)
    AND NOT EXISTS (SELECT FROM scheduling_waitlistoffer o
                     WHERE o.freed_id = f.id
@@ -66,8 +69,10 @@ SELECT 'due', f.id::text, lower(f.during)
 def work(*, at: datetime) -> dict[str, list[str]]:
     """What a sweep of the waitlist has to do, by kind: the ids, the earliest time first. Empty when it is idle."""
     found: dict[str, list[str]] = defaultdict(list)
+    from_hour, to_hour = settings.WAITLIST_HOURS
+    terms = {"at": at, "soonest": at + settings.WAITLIST_NOTICE, "from_hour": from_hour, "to_hour": to_hour}
     with connection.cursor() as cursor:
-        cursor.execute(WORK, {"at": at, "soonest": at + settings.WAITLIST_NOTICE})
+        cursor.execute(WORK, terms)
         for what, pk, _starts in cursor.fetchall():
             found[what].append(pk)
     return found

@@ -29,7 +29,6 @@ from scheduling.models import (
 from scheduling.models.evaluation import Outcome
 from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.models.resource import Weekday
-from scheduling.models.waitlist import WAITED_FOR
 
 LONGEST_SEARCH = timedelta(days=400)
 OPTION = {"max_length": 8000, "help_text": "As it came from a search for slots, within the last 15 minutes."}
@@ -376,7 +375,7 @@ class WaitlistAdded(serializers.Serializer):
     """Which days would do. What is left out does not matter to the patient."""
 
     episode = OwnRow(queryset=Episode.objects.all(), help_text="Planned, not yet injected.")
-    visit = serializers.ChoiceField(choices=[(visit.value, visit.label) for visit in WAITED_FOR])
+    visit = serializers.ChoiceField(choices=Visit.choices)
     earliest = Day(required=False, allow_null=True, default=None)
     latest = Day(required=False, allow_null=True, default=None)
     weekdays = serializers.ListField(

@@ -1,11 +1,11 @@
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 from django.core import mail
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
 from clinic import messages, patients
-from clinic.clock import day_bounds, local_date
+from clinic.clock import at_local, day_bounds, local_date
 from clinic.models import Message
 from clinic.status import StepRefused
 from followup.demo import walk
@@ -176,6 +176,16 @@ def test_exactly_three_days_before_it_still_is(freed, waits, at):
     cancel(freed, just)
 
     assert waitlist.sweep(at=just) == 1
+
+
+def test_nobody_is_asked_at_night(freed, waits, site, at):
+    entry = waits()
+    cancel(freed, at + HOUR)
+    today = local_date(at, site.zone)
+    night, morning = (at_local(today + timedelta(days=n), time(hour), site.zone) for n, hour in ((0, 21), (1, 8)))
+
+    assert [waitlist.sweep(at=night), waitlist.sweep(at=morning)] == [0, 1]
+    assert offer_to(entry).made_at == morning
 
 
 def test_one_freed_time_has_one_offer_and_a_second_sweep_makes_no_other(freed, waits, at):

@@ -249,7 +249,8 @@ def test_the_list_shows_every_turn(offer, waiting, api):
 @pytest.mark.parametrize(
     ("wrong", "status"),
     [
-        ({"visit": "mri"}, 400),
+        ({"visit": "mri"}, 409),
+        ({"visit": "tea"}, 400),
         ({"weekdays": [9]}, 400),
         ({"weekdays": ["\x00"]}, 400),
         ({"weekdays": [None]}, 400),
