@@ -36,6 +36,7 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "reservation": KEEP,
         "resource": KEEP,
         "openinghours": KEEP,
+        "holiday": KEEP,
         "closure": KEEP,
         "waitlistentry": KEEP,
         "waitlistoffer": ("view", "change"),  # answered for a patient who was phoned

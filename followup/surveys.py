@@ -312,8 +312,8 @@ def _alert_if_pain_rose(event: FollowUpEvent, *, at: datetime) -> None:
     scored = Response.objects.filter(status=ResponseStatus.COMPLETED, score__isnull=False, event__episode=event.episode)
     rows = scored.filter(Q(event=event) | Q(event__offset__lte=0))
     told = rows.values_list("event__offset", "instrument__scoring", "raw")
-    before = {scale: raw for offset, scale, raw in told if offset <= 0}
-    after = {scale: raw for offset, scale, raw in told if offset > 0}
+    before = {scale: raw for offset, scale, raw in told if offset <= 0 and raw is not None}
+    after = {scale: raw for offset, scale, raw in told if offset > 0 and raw is not None}
     for scale in sorted(WORRYING_RISE.keys() & before.keys() & after.keys()):
         if after[scale] - before[scale] >= WORRYING_RISE[scale]:
             detail = f"Pain was {before[scale]} of {HIGHEST[scale]} before the injection and is {after[scale]} now."

@@ -20,7 +20,7 @@ from clinic.models import Patient, Site
 from clinic.status import StepRefused
 from scheduling import slots
 from scheduling.chains import Taking
-from scheduling.models import Appointment, AppointmentStep, Closure, OpeningHours, Reservation, Resource
+from scheduling.models import Appointment, AppointmentStep, Closure, Holiday, OpeningHours, Reservation, Resource
 from scheduling.models.appointment import ONE_RESERVATION, ReservationKind
 from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.states import AppointmentStatus
@@ -245,7 +245,8 @@ def opening(
     rows: dict[int | None, list[OpeningHours]] = defaultdict(list)
     for row in OpeningHours.objects.filter(site=site):
         rows[row.resource_id].append(row)
-    bits = {owner: _open_ticks(site, hours, horizon, weekdays) for owner, hours in rows.items()}
+    days = [day for day in _working_days(site, horizon) if weekdays is None or day.weekday() in weekdays]
+    bits = {owner: _open_ticks(site, hours, horizon, days) for owner, hours in rows.items()}
     always = _on_days(site, horizon, weekdays)
     return {
         resource.pk: always if resource.patient_id else bits.get(resource.pk, bits.get(None, 0))
@@ -270,17 +271,21 @@ def _days(site: Site, horizon: slots.Horizon) -> Iterator[date]:
         day += timedelta(days=1)
 
 
-def _open_ticks(
-    site: Site, hours: Iterable[OpeningHours], horizon: slots.Horizon, weekdays: Collection[int] | None
-) -> int:
+def _working_days(site: Site, horizon: slots.Horizon) -> Iterator[date]:
+    first, last = (local_date(moment, site.zone) for moment in (horizon.start, horizon.end))
+    closed = set(Holiday.objects.filter(site=site, day__range=(first, last)).values_list("day", flat=True))
+    return (day for day in _days(site, horizon) if day not in closed)
+
+
+def _open_ticks(site: Site, hours: Iterable[OpeningHours], horizon: slots.Horizon, days: Iterable[date]) -> int:
     by_weekday: dict[int, list[OpeningHours]] = defaultdict(list)
     for row in hours:
-        if weekdays is None or row.weekday in weekdays:
-            by_weekday[row.weekday].append(row)
+        by_weekday[row.weekday].append(row)
     return horizon.free(
         (at_local(day, row.opens, site.zone), at_local(day, row.closes, site.zone))
-        for day in _days(site, horizon)
+        for day in days
         for row in by_weekday[day.weekday()]
+        if row.holds_on(day)
     )
 
 

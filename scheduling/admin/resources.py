@@ -1,13 +1,16 @@
 """What can be busy, and when it is open: plain forms, because nothing moves by changing them; closing does."""
 
+from django import forms
 from django.contrib import admin
 from django.utils.timezone import now
 
 from clinic.admin import show
-from clinic.admin.pages import LabelledFormSet, Panel, Scoped, VisibleRelatedFilter
-from clinic.admin.steps import StepAction, StepAdmin, add_page
+from clinic.admin.pages import DateInput, LabelledFormSet, Panel, Scoped, VisibleRelatedFilter
+from clinic.admin.steps import StepAction, StepAdmin, StepForm, add_page
 from clinic.desk import DAYS
-from scheduling.models import Closure, OpeningHours, Resource
+from clinic.models import Site
+from scheduling import hours, limits
+from scheduling.models import Closure, Holiday, OpeningHours, Resource
 from scheduling.models.protocol import ResourceKind
 
 
@@ -15,7 +18,7 @@ class HoursInline(Scoped, admin.TabularInline):
     model = OpeningHours
     extra = 0
     formset = LabelledFormSet
-    fields = ("weekday", "opens", "closes")
+    fields = ("weekday", "opens", "closes", "first_day", "last_day")
     verbose_name_plural = "Own opening hours (none: those of the clinic)"
 
     def get_formset(self, request, obj=None, **kwargs):
@@ -79,11 +82,11 @@ class OpeningHoursAdmin(StepAdmin):
     section, place = DAYS, 40
     question = "When are we open?"
     empty = "No hours yet: nothing can be booked until the clinic is open on some day."
-    list_display = ("weekday", "hours", "whose", "site")
+    list_display = ("weekday", "hours", "period", "whose", "site")
     list_filter = ("weekday", ("site", VisibleRelatedFilter))
     list_select_related = ("site", "resource")
-    fields = ("site", "weekday", "opens", "closes", "resource")
-    editable = ("weekday", "opens", "closes")
+    fields = ("site", "weekday", "opens", "closes", "first_day", "last_day", "resource")
+    editable = ("weekday", "opens", "closes", "first_day", "last_day")
     autocomplete_fields = ("resource",)
     deletable = True
     shows_next = False
@@ -93,9 +96,47 @@ class OpeningHoursAdmin(StepAdmin):
     def hours(self, row):
         return f"{row.opens:%H:%M}-{row.closes:%H:%M}"
 
+    @admin.display(description="In the days", ordering="first_day")
+    def period(self, row):
+        if row.first_day is None and row.last_day is None:
+            return "always"
+        said = [
+            row.first_day and f"from {limits.said(row.first_day)}",
+            row.last_day and f"to {limits.said(row.last_day)}",
+        ]
+        return " ".join(words for words in said if words)
+
     @admin.display(description="For")
     def whose(self, row):
         return str(row.resource) if row.resource else "the whole clinic"
+
+
+class HolidayForm(StepForm):
+    site = forms.ModelChoiceField(Site.objects.order_by("name"), label="Which clinic?")
+    day = forms.DateField(label="Which day?", widget=DateInput)
+    name = forms.CharField(label="What is it called?", max_length=80, help_text="For example New Year's Day.")
+
+
+@admin.register(Holiday)
+class HolidayAdmin(StepAdmin):
+    section, place = DAYS, 45
+    question = "On which days is the whole clinic closed?"
+    empty = "No holidays yet. On a holiday nothing can be booked; a day that somebody is booked on is refused."
+    list_display = ("name", "day", "site")
+    list_filter = (("site", VisibleRelatedFilter),)
+    list_select_related = ("site",)
+    search_fields = ("name",)
+    fields = ("name", "day", "site")
+    deletable = True
+    shows_next = False
+    adding = StepAction(
+        name="add",
+        label="Add a holiday",
+        take=hours.add_holiday,
+        form=HolidayForm,
+        consequence="Nothing can be booked on that day any more.",
+        done=lambda holiday: f"The clinic is closed on {limits.said(holiday.day)}.",
+    )
 
 
 def ahead_of(resource):

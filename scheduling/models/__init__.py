@@ -7,7 +7,7 @@ from scheduling.models.mri import DiscReading, MriStudy
 from scheduling.models.product import Harvest, Lot, Product, Unit
 from scheduling.models.protocol import Protocol, ProtocolStep, StepNeed
 from scheduling.models.referral import Referral
-from scheduling.models.resource import Closure, OpeningHours, Resource
+from scheduling.models.resource import Closure, Holiday, OpeningHours, Resource
 from scheduling.models.waitlist import FreedTime, WaitlistEntry, WaitlistOffer
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Evaluation",
     "FreedTime",
     "Harvest",
+    "Holiday",
     "InjectedLevel",
     "Injection",
     "Lot",
