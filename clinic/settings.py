@@ -124,6 +124,11 @@ CELERY_BEAT_SCHEDULE = {
         "clinic.deliver_messages",
     )
 }
+CELERY_BEAT_SCHEDULE["clinic.forget_answers"] = {
+    "task": "clinic.forget_answers",
+    "schedule": timedelta(hours=1),
+    "options": {"expires": 60},
+}
 
 # --- Messages --------------------------------------------------------------------------------------------------------
 relay = env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25")

@@ -15,6 +15,13 @@ class StepRefused(Exception):
     """A step cannot be taken now; the text tells a coordinator why, and what to do. Edges catch only this."""
 
     code = "refused"
+    facts: Mapping[str, Any] = {}  # what a program wants to know beyond the sentence, in words that JSON has
+
+
+class Stale(StepRefused):
+    """Somebody has changed it since whoever asks looked at it."""
+
+    code = "stale"
 
 
 def move(

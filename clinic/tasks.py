@@ -10,7 +10,7 @@ from celery import shared_task
 from django.core.cache import cache
 from django.db import connection
 
-from clinic import faults, messages
+from clinic import answers, faults, messages
 
 log = logging.getLogger(__name__)
 
@@ -49,3 +49,8 @@ def deliver_messages() -> dict[str, Any]:
     counts = {"recovered": messages.recover(), **messages.deliver(at=at)}
     beat("clinic.deliver_messages", at=at)
     return counts
+
+
+@shared_task(name="clinic.forget_answers")
+def forget_answers() -> dict[str, int]:
+    return run_parts("clinic.forget_answers", {"answers_forgotten": answers.forget_old})

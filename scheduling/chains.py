@@ -8,12 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import permutations
 from zoneinfo import ZoneInfo
 
 from clinic.clock import local_date
 from clinic.status import StepRefused
 from scheduling import slots
-from scheduling.models import Protocol, ProtocolStep, Resource
+from scheduling.models import AppointmentStep, Protocol, ProtocolStep, Resource
+from scheduling.models.appointment import ReservationKind
 from scheduling.models.product import CellSource
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
 
@@ -174,6 +176,35 @@ def _seats(
                 Taking(place, resource, need.role, at.start, at.end, at.end + timedelta(minutes=need.turnover))
             )
     return seats
+
+
+def check_substitute(out: Resource, into: Resource, steps: Sequence[AppointmentStep]) -> None:
+    """Raise StepRefused unless `into` can do, in each of these steps, what `out` does there now."""
+    if into == out:
+        raise StepRefused(f"Choose something else than {out} itself.")
+    if out.kind == ResourceKind.PATIENT or into.kind != out.kind:
+        raise StepRefused(f"{into} cannot stand in for {out}. Choose one of the same kind.")
+    if into.site_id != out.site_id or not into.active:
+        raise StepRefused(f"{into} cannot be booked at this clinic now. Choose another.")
+    if not steps:
+        raise StepRefused(f"{out} has no part in this visit that is still to come.")
+    for step in steps:
+        _check_seats_can_be_filled(step, out, into)
+
+
+def _check_seats_can_be_filled(step: AppointmentStep, out: Resource, into: Resource) -> None:
+    """The needs of one kind in a step may differ in what they ask for: somebody must be found for each."""
+    needs = [need for need in step.protocol_step.needs.all() if need.kind == out.kind]
+    asked = [need.capability for need in needs for _ in range(need.count)]
+    rows = step.reservations.filter(live=True, kind=ReservationKind.STEP, resource__kind=out.kind)
+    people = [into if row.resource == out else row.resource for row in rows.select_related("resource")]
+    if not any(
+        all(
+            not capability or capability in person.capabilities for capability, person in zip(asked, order, strict=True)
+        )
+        for order in permutations(people, len(asked))
+    ):
+        raise StepRefused(f"{into} cannot do the part of {out} in {step}. Choose another.")
 
 
 def _check_roles(taken: Iterable[Taking]) -> None:

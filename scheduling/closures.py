@@ -14,6 +14,7 @@ from clinic.text import clean
 from scheduling import bookings, chains, diary, slots
 from scheduling.models import Appointment, Closure, Reservation, Resource
 from scheduling.states import APPOINTMENT_AHEAD, AppointmentStatus
+from scheduling.visits import let_lapse
 
 DISTURBED = APPOINTMENT_AHEAD | {AppointmentStatus.ARRIVED}
 
@@ -62,7 +63,6 @@ def close(
     """Close the resource. `plan` says for every affected visit where it goes, or None to cancel it."""
     reason = clean(reason)
     _check(during, reason, at=at)
-    bookings.lapse_holds(at=at)  # so that the plan does not have to speak of holds that have run out
     return _close(
         resource, {str(pk): option for pk, option in plan.items()}, during=during, reason=reason, by=by, at=at
     )
@@ -79,7 +79,7 @@ def _close(
     at: datetime,
 ) -> Closure:
     why = f"{resource} is closed: {reason}"
-    for visit in _locked(resource, during, plan):
+    for visit in _locked(resource, during, plan, by=by, at=at):
         option = plan[str(visit.pk)]
         if option is None:
             bookings.cancel(visit, reason=why, by=by, at=at)
@@ -113,12 +113,16 @@ def _check(during: DateTimeTZRange, reason: str, *, at: datetime) -> None:
         raise StepRefused("Say why it is closed, in up to 200 characters.")
 
 
-def _locked(resource: Resource, during: DateTimeTZRange, plan: Mapping[str, slots.Option | None]) -> list[Appointment]:
-    """The affected visits, locked with all that they have and will have; StepRefused if the plan leaves one out."""
+def _locked(
+    resource: Resource, during: DateTimeTZRange, plan: Mapping[str, slots.Option | None], *, by: str, at: datetime
+) -> list[Appointment]:
+    """The affected visits, locked with all that they have and will have; StepRefused if the plan leaves one out. It
+    does not have to speak of holds that have run out."""
     found = list(affected(resource, during).values_list("pk", flat=True))
     visits = list(Appointment.objects.filter(pk__in=found).order_by("pk").select_for_update(of=("self",), no_key=True))
     wanted = {resource.pk}.union(*(diary.resources_of(visit) for visit in visits))
     diary.lock(wanted.union(*(chains.resource_ids(option) for option in plan.values() if option)))
+    let_lapse({resource.pk}, by=by, at=at)
     visits = list(affected(resource, during))
     if forgotten := [visit for visit in visits if str(visit.pk) not in plan or visit.pk not in found]:
         on = spoken_range(during.lower, during.upper, resource.site.zone)

@@ -6,7 +6,7 @@ of an answer.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
@@ -33,9 +33,21 @@ SECONDS_A_TICK = slots.TICK_MINUTES * 60
 
 
 class TimeTaken(StepRefused):
-    """Somebody has it already. The text says what, when and whose time it is, and never a patient's name."""
+    """Somebody has it already. It says what, when and whose time it is, in words and as facts, and never a patient's
+    name."""
 
     code = "time_taken"
+
+    def __init__(self, sentence: str, by: Reservation | None = None) -> None:
+        super().__init__(sentence)
+        self.resource = by and by.resource
+        self.during = by and by.during
+        self.holder = whose(by) if by else ""
+        self.facts = {
+            "resource": by and {"id": by.resource.pk, "kind": by.resource.kind, "name": str(by.resource)},
+            "during": by and {"start": by.during.lower, "end": by.during.upper},
+            "holder": self.holder,
+        }
 
 
 class Busy(StepRefused):
@@ -137,6 +149,29 @@ def release(appointment: Appointment) -> None:
     Reservation.objects.filter(step__appointment=appointment, live=True).update(live=False)
 
 
+def seats_of(resource: Resource, steps: Sequence[AppointmentStep], *, filled_by: Resource) -> list[Taking]:
+    """The seats that a resource has in these steps, as somebody else would take them."""
+    rows = Reservation.objects.filter(step__in=steps, resource=resource, live=True)
+    free_again = {row.step_id: row.during.upper for row in rows if row.kind == ReservationKind.TURNOVER}
+    seats = {row.step_id: row for row in rows if row.kind == ReservationKind.STEP}
+    return [
+        Taking(
+            place,
+            filled_by,
+            seat.role,
+            seat.during.lower,
+            seat.during.upper,
+            free_again.get(step.pk, seat.during.upper),
+        )
+        for place, step in enumerate(steps)
+        if (seat := seats.get(step.pk))
+    ]
+
+
+def give_up_seats(resource: Resource, steps: Iterable[AppointmentStep]) -> None:
+    Reservation.objects.filter(step__in=list(steps), resource=resource, live=True).update(live=False)
+
+
 def unblock(closure: Closure) -> None:
     Reservation.objects.filter(closure=closure, live=True).update(live=False)
 
@@ -162,7 +197,7 @@ def _taken(holder: Reservation | None, site: Site) -> TimeTaken:
     if holder is None:  # given back before we could look
         return TimeTaken("Somebody had that time a moment ago. Search again.")
     when = spoken_range(holder.during.lower, holder.during.upper, site.zone)
-    return TimeTaken(f"{holder.resource} is taken on {when}: {whose(holder)}. Search again for a free time.")
+    return TimeTaken(f"{holder.resource} is taken on {when}: {whose(holder)}. Search again for a free time.", holder)
 
 
 def whose(reservation: Reservation) -> str:

@@ -9,7 +9,7 @@ from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from clinic.status import StepRefused
+from clinic.status import Stale, StepRefused
 
 
 class Refusal(serializers.Serializer):
@@ -33,7 +33,8 @@ BY_SQLSTATE = {
 def explain(error: Exception, context: dict[str, Any]) -> Response | None:
     """The answer to a refusal, or None: what is not foreseen here is a bug, and crashes."""
     if isinstance(error, StepRefused):
-        return Response({"code": error.code, "detail": str(error)}, status=409)
+        status = 412 if isinstance(error, Stale) else 409
+        return Response({"code": error.code, "detail": str(error), **error.facts}, status=status)
     if isinstance(error, DatabaseError):
         return _explain_database(error)
     if isinstance(error, BadValue):

@@ -1,11 +1,12 @@
 """The resources of this app, and what every resource of the API has in common."""
 
+from functools import partial
 from typing import Any
 
 from django.db import models
 from django.utils.timezone import now
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework import mixins, serializers
 from rest_framework.decorators import action
@@ -14,6 +15,7 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.viewsets import GenericViewSet
 
 from clinic import patients
+from clinic.api import idempotency
 from clinic.api.callers import name_of, seen_by
 from clinic.api.refusals import Refusal
 from clinic.api.shapes import (
@@ -24,6 +26,7 @@ from clinic.api.shapes import (
     PatientSerializer,
     SiteSerializer,
 )
+from clinic.api.versions import IF_MATCH, etag_of
 from clinic.models import Message, Patient, Site
 from clinic.states import MessageStatus
 
@@ -32,6 +35,12 @@ class Endpoint(GenericViewSet):
     """One kind of thing: only the caller's own sites, one shape out, one shape in for each step (`bodies`)."""
 
     bodies: dict[str, type[serializers.Serializer]] = {}
+
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        """Every POST passes here, once it is known who sends it and that they may."""
+        super().initial(request, *args, **kwargs)
+        if key := idempotency.key_of(request):
+            self.post = partial(idempotency.once, self, key, self.post)
 
     def get_queryset(self) -> models.QuerySet:
         return seen_by(self.request, super().get_queryset())
@@ -57,9 +66,13 @@ class Endpoint(GenericViewSet):
 
     def show(self, row: models.Model, *, status: int = 200) -> Response:
         """The row as it is now, read again: a step may have changed more than it returns."""
-        fresh = self.get_queryset().get(pk=row.pk)
-        shown = self.serializer_class(fresh, context=self.get_serializer_context()).data
-        return Response(dict(shown), status=status)  # a plain dict, or the browsable page makes a form of the answer
+        return self.told(self.get_queryset().get(pk=row.pk), status=status)
+
+    def told(self, row: models.Model, *, status: int = 200) -> Response:
+        shown = self.serializer_class(row, context=self.get_serializer_context()).data
+        etag = {"ETag": tag} if (tag := etag_of(row)) else {}
+        # A plain dict, or the browsable page makes a form of the answer.
+        return Response(dict(shown), status=status, headers=etag)
 
 
 class Listed(mixins.ListModelMixin, Endpoint):
@@ -69,15 +82,38 @@ class Listed(mixins.ListModelMixin, Endpoint):
 class Browsable(mixins.RetrieveModelMixin, Listed):
     """What can be listed and looked at."""
 
-
-def answers(shape: type[serializers.Serializer], *, status: int = 200, **more: Any) -> Any:
-    """The schema of a view that takes one step: it answers with the row, or says why not now."""
-    return extend_schema(responses={status: shape, 409: Refusal}, **more)
+    def retrieve(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        return self.told(self.get_object())
 
 
-def step(shape: type[serializers.Serializer], *, body: bool = False, **more: Any) -> Any:
+def answers(
+    shape: type[serializers.Serializer],
+    *,
+    status: int = 200,
+    refusal: type[Refusal] = Refusal,
+    seen: bool = False,
+    **more: Any,
+) -> Any:
+    """The schema of a view that takes one step: it answers with the row, or says why not now. `seen` steps may be told
+    which state of the row the caller saw."""
+    responses: dict[int, Any] = {status: shape, 409: refusal}
+    if seen:
+        changed = OpenApiResponse(Refusal, "Somebody has changed it since. Nothing was done.")
+        return extend_schema(responses=responses | {412: changed}, parameters=[IF_MATCH], **more)
+    return extend_schema(responses=responses, **more)
+
+
+def step(
+    shape: type[serializers.Serializer],
+    *,
+    body: bool = False,
+    refusal: type[Refusal] = Refusal,
+    seen: bool = False,
+    **more: Any,
+) -> Any:
     """A step that one row takes, POSTed to it."""
-    schema = answers(shape) if body else answers(shape, request=None)
+    about: dict[str, Any] = {} if body else {"request": None}
+    schema = answers(shape, refusal=refusal, seen=seen, **about)
 
     def decorate(method: Any) -> Any:
         return schema(action(detail=True, methods=["post"], **more)(method))

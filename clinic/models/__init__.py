@@ -1,9 +1,20 @@
 """Who and where: the sites, the people who work there, the patients, and what was said and changed."""
 
+from clinic.models.answers import KeptAnswer
 from clinic.models.links import ApiToken, Link
 from clinic.models.messages import Message
 from clinic.models.patients import Patient
 from clinic.models.sites import Practitioner, Site, StaffMember
 from clinic.models.trail import StatusChange
 
-__all__ = ["ApiToken", "Link", "Message", "Patient", "Practitioner", "Site", "StaffMember", "StatusChange"]
+__all__ = [
+    "ApiToken",
+    "KeptAnswer",
+    "Link",
+    "Message",
+    "Patient",
+    "Practitioner",
+    "Site",
+    "StaffMember",
+    "StatusChange",
+]

@@ -252,7 +252,7 @@ def take(request, quest: Quest, at):
         option = unseal(request.POST.get("option", ""))
         if quest.moving:
             reason = request.POST.get("reason", "").strip()
-            row = bookings.move(quest.moving, option=option, reason=reason, **who_and_when)
+            row = bookings.move(quest.moving, option=option, reason=reason, seen=seen(request), **who_and_when)
             words = f"Moved: {named(row)}. The patient is told by e-mail; the follow-up dates moved with it."
         elif quest.event:
             row = imaging.book(quest.event, option=option, **who_and_when).appointment
@@ -270,6 +270,12 @@ def take(request, quest: Quest, at):
         return None
     messages.success(request, words)
     return HttpResponseRedirect(show.page_of(row))
+
+
+def seen(request):
+    """Which state of the appointment the page showed."""
+    revision = request.POST.get("seen", "")
+    return {int(revision)} if revision.isascii() and revision.isdigit() and len(revision) < 10 else None
 
 
 add_steps(

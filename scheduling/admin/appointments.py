@@ -13,10 +13,10 @@ from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import DAYS
 from scheduling import bookings, cells, preparation
-from scheduling.models import Appointment, Harvest
+from scheduling.models import Appointment, Harvest, Reservation, Resource
 from scheduling.models.appointment import ReservationKind
 from scheduling.models.product import CellSource, Tissue
-from scheduling.models.protocol import Visit
+from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.states import APPOINTMENT_MOVES, AppointmentStatus
 
 S = AppointmentStatus
@@ -28,6 +28,43 @@ class HarvestForm(StepForm):
         label="Kit id", max_length=60, help_text="As on the label. It is read again at the injection."
     )
     volume_ml = forms.DecimalField(label="Volume (mL)", min_value=0, max_digits=6, decimal_places=1)
+
+
+class SeenForm(ReasonForm):
+    """It remembers which state of the row it showed: a form that was left open overnight changes nothing unseen."""
+
+    seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def prepare(self):
+        self.fields["seen"].initial = self.row.revision
+
+    def arguments(self):
+        given = super().arguments()
+        seen = given.pop("seen")
+        return given | {"seen": None if seen is None else {seen}}
+
+
+class ResourceChoice(forms.ModelChoiceField):
+    def label_from_instance(self, resource):
+        return f"{resource.get_kind_display()}: {resource}"
+
+
+class SwapForm(SeenForm):
+    field_order = ("out", "into", "reason")
+    out = ResourceChoice(Resource.objects.exclude(kind=ResourceKind.PATIENT), label="What or who drops out?")
+    into = ResourceChoice(
+        Resource.objects.exclude(kind=ResourceKind.PATIENT).filter(active=True),
+        label="What or who takes its place?",
+        help_text="Of the same kind, and free at that time.",
+    )
+
+    def prepare(self):
+        super().prepare()
+        taken = Reservation.objects.filter(step__appointment=self.row, live=True).values("resource")
+        out, into = self.fields["out"], self.fields["into"]
+        out.queryset = out.queryset.filter(pk__in=taken).order_by("kind", "name")
+        into.queryset = into.queryset.filter(site=self.row.site, kind__in=out.queryset.values("kind"))
+        into.queryset = into.queryset.order_by("kind", "name")
 
 
 class WhenFilter(FirstIsDefault):
@@ -98,6 +135,16 @@ class AppointmentAdmin(StepAdmin):
             main=True,
         ),
         StepAction(
+            name="swap",
+            label="Swap a room, a device or a person",
+            take=bookings.swap,
+            form=SwapForm,
+            available=lambda appointment: appointment.status in bookings.UNFINISHED,
+            consequence="The time stays. Whoever or whatever takes over has every step of the visit that is still to "
+            "come; both calendars show it. The patient is not told: nothing changes for them.",
+            done=lambda appointment: f"Swapped: {named(appointment)}. The time is the same.",
+        ),
+        StepAction(
             name="arrive",
             label="The patient has arrived",
             take=bookings.arrive,
@@ -156,7 +203,7 @@ class AppointmentAdmin(StepAdmin):
             name="cancel",
             label="Cancel",
             take=bookings.cancel,
-            form=ReasonForm,
+            form=SeenForm,
             available=can_become(APPOINTMENT_MOVES, S.CANCELLED),
             consequence=lambda appointment: (
                 f"{named(appointment)} is given up. Rooms, people and cells are free at once "

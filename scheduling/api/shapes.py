@@ -6,6 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from clinic.api.refusals import Refusal
 from clinic.api.shapes import Day, Instant, OwnRow, Period, Reason, Shape
 from clinic.models import Patient
 from scheduling.models import (
@@ -256,9 +257,18 @@ class AppointmentSerializer(Shape):
             "during",
             "held_until",
             "version",
+            "revision",
             "changed_at",
             "steps",
         ]
+
+
+class BookingRefused(Refusal):
+    """With the code `time_taken` it says what is in the way; other refusals have only a code and a sentence."""
+
+    resource = TakenSerializer(required=False, allow_null=True)
+    during = Period(required=False, allow_null=True)
+    holder = serializers.CharField(required=False, help_text="The kind of visit that has it, or a closure.")
 
 
 class Wanted(serializers.Serializer):
@@ -269,6 +279,11 @@ class Wanted(serializers.Serializer):
 
 class Moved(Reason):
     option = serializers.CharField(**OPTION)
+
+
+class Swapped(Reason):
+    out = OwnRow(queryset=Resource.objects.all(), help_text="What the visit has now.")
+    into = OwnRow(queryset=Resource.objects.all(), help_text="What takes its place, of the same kind.")
 
 
 class Search(serializers.Serializer):

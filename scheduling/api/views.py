@@ -13,12 +13,14 @@ from rest_framework.routers import SimpleRouter
 
 from clinic.api.callers import seen_by
 from clinic.api.shapes import IdFilter, InstantFilter, Reason
+from clinic.api.versions import seen
 from clinic.api.views import Browsable, Listed, answers, step
 from scheduling import bookings, closures, evaluations, referrals, studies, waitlist
 from scheduling.api.offers import offered, unseal
 from scheduling.api.shapes import (
     AppointmentSerializer,
     Assigned,
+    BookingRefused,
     Closed,
     ClosureSerializer,
     EpisodeOpened,
@@ -37,6 +39,7 @@ from scheduling.api.shapes import (
     ResourceSerializer,
     Search,
     Slots,
+    Swapped,
     VerdictSerializer,
     VisitSearch,
     WaitlistAdded,
@@ -240,16 +243,23 @@ class Appointments(Browsable):
 
     queryset = Appointment.objects.select_related("episode").prefetch_related(STEPS).order_by("during", "pk")
     serializer_class = AppointmentSerializer
-    bodies = {"create": Wanted, "hold": Wanted, "move": Moved, "cancel": Reason, "no_show": Reason}
+    bodies = {
+        "create": Wanted,
+        "hold": Wanted,
+        "move": Moved,
+        "swap": Swapped,
+        "cancel": Reason,
+        "no_show": Reason,
+    }
     needs = {"hold": "scheduling.add_appointment"}
     filterset_class = AppointmentFilter
 
-    @answers(AppointmentSerializer, status=201)
+    @answers(AppointmentSerializer, status=201, refusal=BookingRefused)
     def create(self, request: Any) -> Response:
         """Book a time that was offered."""
         return self.show(bookings.book_at(**self.wanted(), **self.signature()), status=201)
 
-    @answers(AppointmentSerializer, status=201)
+    @answers(AppointmentSerializer, status=201, refusal=BookingRefused)
     @action(detail=False, methods=["post"])
     def hold(self, request: Any) -> Response:
         """Keep a time that was offered for a few minutes, while the patient decides."""
@@ -278,17 +288,23 @@ class Appointments(Browsable):
         found = bookings.find(episode, visit=visit, ignore=appointment, at=now(), **asked)
         return Response(Slots(offered(found, episode=episode, visit=visit)).data)
 
-    @step(AppointmentSerializer, body=True)
+    @step(AppointmentSerializer, body=True, refusal=BookingRefused, seen=True)
     def move(self, request: Any, pk: str) -> Response:
         """Move to another time that was offered. When it cannot, nothing changes."""
         appointment, body = self.get_object(), self.given()
         option = unseal(body["option"], episode=appointment.episode, visit=appointment.visit)
-        return self.show(bookings.move(appointment, option=option, reason=body["reason"], **self.signature()))
+        given = {"option": option, "reason": body["reason"], "seen": seen(request)}
+        return self.show(bookings.move(appointment, **given, **self.signature()))
 
-    @step(AppointmentSerializer, body=True)
+    @step(AppointmentSerializer, body=True, refusal=BookingRefused, seen=True)
+    def swap(self, request: Any, pk: str) -> Response:
+        """Put another room, device or person in the place of one, in every step still to come. The time stays."""
+        return self.show(bookings.swap(self.get_object(), **self.given(), seen=seen(request), **self.signature()))
+
+    @step(AppointmentSerializer, body=True, seen=True)
     def cancel(self, request: Any, pk: str) -> Response:
         """Cancel, with a reason. Everything that was taken is free again."""
-        return self.show(bookings.cancel(self.get_object(), **self.given(), **self.signature()))
+        return self.show(bookings.cancel(self.get_object(), **self.given(), seen=seen(request), **self.signature()))
 
     @step(AppointmentSerializer)
     def arrive(self, request: Any, pk: str) -> Response:
@@ -348,7 +364,7 @@ class Closures(Browsable):
     bodies = {"create": Closed}
     filterset_class = ClosureFilter
 
-    @answers(ClosureSerializer, status=201)
+    @answers(ClosureSerializer, status=201, refusal=BookingRefused)
     def create(self, request: Any) -> Response:
         """Close a resource. Every appointment in that time must be moved or cancelled by the plan."""
         body = self.given()

@@ -1,6 +1,7 @@
 """Getting to the day over the API: every step by POST, every refusal with a code and a sentence, nothing by GET."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from rest_framework.test import APIClient
 from clinic.models import Patient, StatusChange
 from followup.demo import walk
 from scheduling import bookings, closures, reminders
-from scheduling.api.offers import OFFERED_FOR
+from scheduling.api.offers import OFFERED_FOR, seal
 from scheduling.models import Appointment, Closure, Evaluation, Reservation, Resource
 from scheduling.models.protocol import ResourceKind
 
@@ -538,3 +539,94 @@ def test_a_page_to_browse_lists_no_patients_to_choose_from(desk, patient):
 
     assert 'name="patient"' in page
     assert "Reyes" not in page
+
+
+# Who looked at an older state
+
+
+def changed(client, path, body, tag=None):
+    headers = {} if tag is None else {"If-Match": tag}
+    return client.post(f"{API}/{path}/", body, format="json", headers=headers)
+
+
+def test_an_appointment_carries_its_revision_as_etag(desk, appointment):
+    answer = desk.get(f"{API}/appointments/{appointment.pk}/")
+
+    assert (answer["ETag"], answer.json()["revision"]) == ('"1"', 1)
+    assert changed(desk, f"appointments/{appointment.pk}/confirm", {})["ETag"] == '"2"'
+
+
+@pytest.mark.parametrize("tag", ['"7"', 'W/"1"', '"one"', "1", '"7", "8"', ""])
+def test_who_saw_another_state_cancels_nothing(desk, appointment, tag):
+    refused = changed(desk, f"appointments/{appointment.pk}/cancel", {"reason": "Has the flu"}, tag)
+
+    assert (refused.status_code, refused.json()["code"]) == (412, "stale")
+    appointment.refresh_from_db()
+    assert (appointment.status, appointment.revision) == ("booked", 1)
+
+
+@pytest.mark.parametrize("tag", ['"1"', '"7", "1"', "*", None])
+def test_who_saw_the_present_state_cancels(desk, appointment, tag):
+    answer = changed(desk, f"appointments/{appointment.pk}/cancel", {"reason": "Has the flu"}, tag)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+
+
+def test_a_stale_move_and_a_stale_swap_are_refused_too(desk, appointment):
+    path = f"appointments/{appointment.pk}"
+    offer = desk.get(f"{API}/{path}/slots/", {"earliest": "2026-05-19"}).json()["options"][0]
+    c_arms = Resource.objects.filter(site=appointment.site, kind=ResourceKind.C_ARM).values_list("pk", flat=True)
+    swap = {"out": c_arms[0], "into": c_arms[1], "reason": "Under repair"}
+
+    moved = changed(desk, f"{path}/move", {"option": offer["option"], "reason": "Asked"}, '"7"')
+    swapped = changed(desk, f"{path}/swap", swap, '"7"')
+
+    assert (moved.status_code, swapped.status_code) == (412, 412)
+
+
+# Swapping
+
+
+def test_a_c_arm_under_repair_is_swapped(desk, appointment):
+    taken = Resource.objects.distinct().get(reservations__step__appointment=appointment, kind=ResourceKind.C_ARM)
+    free = Resource.objects.exclude(pk=taken.pk).get(site=taken.site, kind=ResourceKind.C_ARM)
+
+    swap = {"out": taken.pk, "into": free.pk, "reason": "Under repair"}
+    swapped = posted(desk, f"appointments/{appointment.pk}/swap", swap)
+
+    injection = next(step for step in swapped["steps"] if step["code"] == "injection")
+    assert [it["id"] for it in injection["resources"] if it["kind"] == "c_arm"] == [free.pk]
+    assert swapped["during"]["start"] == appointment.during.lower.isoformat().replace("+00:00", "Z")
+
+
+def test_a_resource_of_another_site_is_not_swapped_in(desk, appointment, other_site):
+    taken = Resource.objects.distinct().get(reservations__step__appointment=appointment, kind=ResourceKind.C_ARM)
+    theirs = Resource.objects.filter(site=other_site, kind=ResourceKind.C_ARM).first()
+
+    refused = posted(
+        desk,
+        f"appointments/{appointment.pk}/swap",
+        {"out": taken.pk, "into": theirs.pk, "reason": "Under repair"},
+        status=400,
+    )
+
+    assert list(refused["fields"]) == ["into"]
+
+
+def test_a_time_taken_names_resource_time_and_holder_and_no_patient(desk, appointment, site, at):
+    episode = walk.open_episode(walk.register(site, at=at, mrn="MRN-2", family_name="Ito"), at=at)
+    Resource.objects.filter(site=site, kind=ResourceKind.C_ARM, name="C-arm 2").update(active=False)
+    option = bookings.find(episode, visit="procedure", earliest=at.date() + timedelta(days=8), at=at).options[0]
+    bookings.book_at(episode, visit="procedure", option=option, by=walk.BY, at=at)
+    sealed = seal(option, episode=appointment.episode, visit="procedure")
+    theirs = Reservation.objects.filter(live=True, step__appointment__episode=episode)
+
+    refused = posted(
+        desk, f"appointments/{appointment.pk}/move", {"option": sealed, "reason": "Asked for it"}, status=409
+    )
+
+    first = theirs.exclude(resource__kind=ResourceKind.PATIENT).order_by("during", "pk").first()
+    assert (refused["code"], refused["holder"]) == ("time_taken", "a procedure day")
+    assert refused["resource"] == {"id": first.resource.pk, "kind": first.resource.kind, "name": first.resource.name}
+    assert refused["during"]["start"] == first.during.lower.isoformat().replace("+00:00", "Z")
+    assert not {"Ito", "Reyes", "MRN-2"} & set(re.findall(r"[\w-]+", json.dumps(refused)))

@@ -6,7 +6,7 @@ import pytest
 from clinic import patients
 from clinic.clock import at_local, local_date
 from clinic.models import StatusChange
-from clinic.status import StepRefused
+from clinic.status import Stale, StepRefused
 from followup.demo import walk
 from scheduling import bookings, diary, evaluations, preparation, slots
 from scheduling.models import Appointment, AppointmentStep, Episode, OpeningHours, Protocol, Reservation, Resource
@@ -642,6 +642,191 @@ def test_a_lapsed_hold_is_not_moved(episode, at):
 
     with pytest.raises(StepRefused, match="The time was kept until"):
         bookings.move(held, option=found[1], reason=REASON, by=BY, at=held.held_until)
+
+
+# Swapping
+
+
+def who(appointment, code, kind):
+    """Whoever of this kind has the step now."""
+    return live(appointment).get(step__code=code, resource__kind=kind, kind="step").resource
+
+
+def another(resource):
+    """One more of its kind at the same site, free."""
+    return Resource.objects.create(
+        site=resource.site, kind=resource.kind, name="Somebody else", capabilities=resource.capabilities
+    )
+
+
+def test_a_nurse_who_is_sick_is_replaced_and_the_time_stays(episode, booked, at):
+    sick = who(booked, "recovery", ResourceKind.NURSE)
+    steps = list(booked.steps.order_by("order").values("pk", "during"))
+    parts = set(live(booked).filter(resource=sick).values_list("step__code", "during", "kind"))
+    healthy = another(sick)
+
+    swapped = bookings.swap(booked, out=sick, into=healthy, reason="She is sick", by=BY, at=at)
+
+    assert set(live(booked).filter(resource=healthy).values_list("step__code", "during", "kind")) == parts
+    assert not live(booked).filter(resource=sick).exists()
+    assert list(swapped.steps.order_by("order").values("pk", "during")) == steps
+    assert (swapped.during, swapped.version, swapped.revision) == (booked.during, 1, booked.revision + 1)
+    assert anchor(episode) == swapped.steps.get(code=StepCode.INJECTION).during.lower
+
+
+def test_the_trail_of_a_swap_names_both_and_says_why(booked, at):
+    c_arm = Resource.objects.get(pk=who(booked, "injection", ResourceKind.C_ARM).pk)
+    other = Resource.objects.exclude(pk=c_arm.pk).get(site=c_arm.site, kind=ResourceKind.C_ARM)
+
+    bookings.swap(booked, out=c_arm, into=other, reason="Under repair", by=BY, at=at)
+
+    change = StatusChange.objects.latest("pk")
+    assert (change.subject_id, change.by, change.was, change.became) == (str(booked.pk), BY, "booked", "booked")
+    assert change.reason == f"Same time, {other} instead of {c_arm}. Under repair"
+
+
+def test_the_calendars_of_both_take_note_of_a_swap_and_the_others_do_not(booked, at):
+    c_arm = who(booked, "injection", ResourceKind.C_ARM)
+
+    bookings.swap(booked, out=c_arm, into=another(c_arm), reason=REASON, by=BY, at=at)
+
+    assert dict(booked.steps.values_list("code", "sequence")) == {
+        "check_in": 0,
+        "harvest": 0,
+        "processing": 0,
+        "injection": 1,
+        "recovery": 0,
+    }
+
+
+def test_a_room_takes_its_turnover_with_it(booked, at):
+    suite = who(booked, "injection", ResourceKind.FLUOROSCOPY_SUITE)
+    times = set(live(booked).filter(resource=suite).values_list("kind", "during"))
+    other = another(suite)
+
+    bookings.swap(booked, out=suite, into=other, reason=REASON, by=BY, at=at)
+
+    assert {kind for kind, _ in times} == {"step", "turnover"}
+    assert set(live(booked).filter(resource=other).values_list("kind", "during")) == times
+
+
+def test_who_is_taken_cannot_step_in_and_the_refusal_says_who_has_them(site, episode, booked, at):
+    other = walk.book(walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at), at=at)
+    mine, theirs = (who(day, "injection", ResourceKind.C_ARM) for day in (booked, other))
+    before = everything(booked)
+
+    with pytest.raises(diary.TimeTaken) as refused:
+        bookings.swap(booked, out=mine, into=theirs, reason=REASON, by=BY, at=at)
+
+    assert (refused.value.resource, refused.value.holder) == (theirs, "a procedure day")
+    assert refused.value.during == other.steps.get(code=StepCode.INJECTION).during
+    assert "Reyes" not in str(refused.value)
+    assert everything(booked) == before
+
+
+def test_a_lapsed_hold_gives_way_to_a_swap(site, episode, booked, at):
+    other = walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at)
+    held = bookings.hold(other, visit=P, option=options(other, at)[0], by=BY, at=at)
+    mine, theirs = (who(day, "injection", ResourceKind.C_ARM) for day in (booked, held))
+
+    bookings.swap(booked, out=mine, into=theirs, reason=REASON, by=BY, at=held.held_until)
+
+    held.refresh_from_db()
+    assert held.status == AppointmentStatus.CANCELLED
+    assert who(booked, "injection", ResourceKind.C_ARM) == theirs
+
+
+def test_only_what_can_do_the_same_steps_in(site, other_site, booked, at):
+    doctor = who(booked, "injection", ResourceKind.INTERVENTIONALIST)
+    room = Resource.objects.get(site=site, name="Recovery bay 4")
+    idle = Resource.objects.create(site=site, kind=doctor.kind, name="Dr New", capabilities=[])
+    gone = Resource.objects.create(site=site, kind=doctor.kind, name="Dr Gone", capabilities=["inject"], active=False)
+    elsewhere = Resource.objects.filter(site=other_site, kind=doctor.kind).first()
+    patient = Resource.objects.get(patient=booked.episode.patient)
+
+    for out, into, why in [
+        (doctor, room, "Recovery bay 4 cannot stand in for"),
+        (doctor, idle, "Dr New cannot do the part of"),
+        (doctor, gone, "Dr Gone cannot be booked at this clinic now"),
+        (doctor, elsewhere, "cannot be booked at this clinic now"),
+        (doctor, doctor, "Choose something else than"),
+        (patient, doctor, "cannot stand in for"),
+        (idle, doctor, "Dr New has no part in this visit"),
+    ]:
+        with pytest.raises(StepRefused, match=why):
+            bookings.swap(booked, out=out, into=into, reason=REASON, by=BY, at=at)
+
+
+def test_nobody_is_swapped_into_hours_they_do_not_work(site, booked, at):
+    nurse = who(booked, "recovery", ResourceKind.NURSE)
+    evening = another(nurse)
+    OpeningHours.objects.create(site=site, resource=evening, weekday=0, opens=time(15), closes=time(17))
+
+    with pytest.raises(StepRefused, match="is outside opening hours"):
+        bookings.swap(booked, out=nurse, into=evening, reason=REASON, by=BY, at=at)
+
+
+def test_on_the_day_itself_only_the_steps_to_come_are_swapped(booked):
+    arrived = bookings.arrive(booked, by=BY, at=booked.during.lower)
+    nurse = live(arrived).filter(step__code="check_in", resource__kind=ResourceKind.NURSE).first()
+    nurse = nurse.resource if nurse else who(arrived, "harvest", ResourceKind.NURSE)
+    begun = set(live(arrived).filter(resource=nurse, step__during__startswith__lte=booked.during.lower))
+    doctor = who(arrived, "injection", ResourceKind.INTERVENTIONALIST)
+    during_harvest = arrived.steps.get(code="harvest").during.lower
+    other = another(doctor)
+
+    bookings.swap(arrived, out=doctor, into=other, reason="Called away", by=BY, at=during_harvest)
+
+    assert begun == set(live(arrived).filter(pk__in=[row.pk for row in begun]))
+    assert who(arrived, "harvest", ResourceKind.INTERVENTIONALIST) == doctor
+    assert who(arrived, "injection", ResourceKind.INTERVENTIONALIST) == other
+
+
+def test_a_visit_that_is_over_is_not_swapped(booked, at):
+    nurse = who(booked, "recovery", ResourceKind.NURSE)
+    bookings.cancel(booked, reason=REASON, by=BY, at=at)
+
+    with pytest.raises(StepRefused, match="nobody is swapped any more"):
+        bookings.swap(booked, out=nurse, into=another(nurse), reason=REASON, by=BY, at=at)
+
+
+# Who looked at an older state
+
+
+def test_a_visit_that_changed_since_it_was_looked_at_is_left_alone(episode, booked, at):
+    seen = {booked.revision}
+    bookings.confirm(booked, by="somebody else", at=at)
+    nurse = who(booked, "recovery", ResourceKind.NURSE)
+    before = everything(booked)
+
+    for change in (
+        lambda: bookings.move(
+            booked, option=options(episode, at, ignore=booked)[1], reason=REASON, seen=seen, by=BY, at=at
+        ),
+        lambda: bookings.swap(booked, out=nurse, into=nurse, reason=REASON, seen=seen, by=BY, at=at),
+        lambda: bookings.cancel(booked, reason=REASON, seen=seen, by=BY, at=at),
+    ):
+        with pytest.raises(Stale, match="Somebody has changed this visit since you looked at it"):
+            change()
+
+    assert everything(booked) == before
+
+
+def test_every_change_of_a_visit_counts(episode, at):
+    held = bookings.hold(episode, visit=P, option=options(episode, at)[0], by=BY, at=at)
+    booked = bookings.book(held, by=BY, at=at)
+    confirmed = bookings.confirm(booked, by=BY, at=at)
+    moved = bookings.move(confirmed, option=options(episode, at, ignore=booked)[1], reason=REASON, by=BY, at=at)
+    cancelled = bookings.cancel(moved, reason=REASON, by=BY, at=at)
+
+    seen = [row.revision for row in (held, booked, confirmed, moved, cancelled)]
+    assert seen == sorted(set(seen))
+
+
+def test_who_saw_the_present_state_may_change_it(booked, at):
+    cancelled = bookings.cancel(booked, reason=REASON, seen={booked.revision}, by=BY, at=at)
+
+    assert cancelled.status == AppointmentStatus.CANCELLED
 
 
 # Giving up
