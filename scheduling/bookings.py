@@ -110,8 +110,16 @@ def hold(
         instead_of = visits.locked(instead_of)
         if instead_of.status not in CHANGEABLE:
             raise StepRefused(f"The booked visit is {instead_of.get_status_display()}; no other time is kept for it.")
-    kept = {"held_until": until or at + settings.HOLD_FOR, "instead_of": instead_of}
-    return visits.place(episode, AppointmentStatus.HELD, visit=visit, option=option, by=by, at=at, **kept)
+    return visits.place(
+        episode,
+        AppointmentStatus.HELD,
+        visit=visit,
+        option=option,
+        held_until=until or at + settings.HOLD_FOR,
+        instead_of=instead_of,
+        by=by,
+        at=at,
+    )
 
 
 @diary.one_commit()

@@ -167,10 +167,19 @@ class OfferFilter(FirstIsDefault):
     parameter_name = "work"
 
     def lookups(self, request, model_admin):
-        return (("offers", "Offers"), ("all", "All, also who was passed over"))
+        return (
+            ("offers", "Offers"),
+            ("open", "Waiting for an answer"),
+            ("passed", "Passed over"),
+            ("all", "All"),
+        )
 
     def queryset(self, request, queryset):
-        return queryset if self.value() == "all" else queryset.exclude(status=S.PASSED)
+        return {
+            "offers": queryset.exclude(status=S.PASSED),
+            "open": queryset.filter(status=S.OPEN),
+            "passed": queryset.filter(status=S.PASSED),
+        }.get(self.value(), queryset)
 
 
 def is_open(offer) -> bool:
@@ -184,7 +193,7 @@ class WaitlistOfferAdmin(StepAdmin):
     question = "Who was offered what, and what came of it?"
     empty = "No offers yet. A time that becomes free is offered to who waits for one, and every turn is kept here."
     list_display = ("patient_name", "time", "made", "answer_by", "status_shown", "reason")
-    list_filter = (OfferFilter, "status", ("freed__site", VisibleRelatedFilter))
+    list_filter = (OfferFilter, ("freed__site", VisibleRelatedFilter))
     list_select_related = ("entry__episode__patient", "freed__site")
     search_fields = ("entry__episode__patient__family_name", "entry__episode__patient__mrn")
     ordering = ("-made_at", "pk")
@@ -299,7 +308,7 @@ register(
         title="Waitlist: patients to phone",
         rows=to_phone,
         line=phone_line,
-        everything=lambda: show.list_of(WaitlistOffer, status__exact=S.OPEN),
+        everything=lambda: show.list_of(WaitlistOffer, work="open"),
         empty="None. A time offered to a patient whom no e-mail reaches appears here until they have answered.",
         permission="scheduling.view_waitlistoffer",
         place=16,
