@@ -140,7 +140,7 @@ def book(appointment: Appointment, *, by: str, at: datetime) -> Appointment:
     limits.check_day(episode, day, visit=appointment.visit, at=at, moving=True)
     appointment = visits.become(appointment, AppointmentStatus.BOOKED, by=by, at=at)
     visits.touch_steps(appointment, at=at)
-    visits.set_anchor(appointment)
+    visits.set_anchor(appointment, appointment.steps.all())
     return appointment
 
 
@@ -189,8 +189,10 @@ def move(
         visits.refuse_second(appointment)
     steps = list(appointment.steps.order_by("order"))
 
-    taken = visits.claim(option, appointment.episode, visit=appointment.visit, moving=appointment, by=by, at=at)
-    visits.check(visits.fresh(appointment.episode), appointment.visit, option, taken, at=at, moving=True)
+    episode, visit = appointment.episode, appointment.visit
+    rows = chains.protocol_steps(episode.protocol, visit=visit)
+    taken = visits.claim(option, episode, visit=visit, protocol_steps=rows, moving=appointment, by=by, at=at)
+    visits.check(visits.fresh(episode), visit, option, taken, at=at, moving=True)
     was, new_time = appointment.during.lower, visits.retime(steps, option, at=at)
     appointment.during = DateTimeTZRange(option.start, option.end)
     appointment.version += new_time  # the patient is told of a new time, not of another nurse
@@ -199,7 +201,7 @@ def move(
     diary.reserve(appointment, steps, taken)
     cells.release(appointment, by=by, at=at)
     cells.allocate(appointment, by=by, at=at)
-    visits.set_anchor(appointment)
+    visits.set_anchor(appointment, steps)
     zone = appointment.site.zone
     told = f"From {spoken(was, zone)} to {spoken(option.start, zone)}" if new_time else "Same time, other resources"
     told = f"{told}. {reason}"

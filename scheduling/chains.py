@@ -41,9 +41,11 @@ def protocol_steps(protocol: Protocol, *, visit: str) -> list[ProtocolStep]:
     return list(protocol.steps.filter(visit=visit).order_by("order").prefetch_related("needs"))
 
 
-def chain(protocol: Protocol, *, visit: str, levels: int) -> tuple[slots.Step, ...]:
-    """The steps of one visit for so many disc levels, in the words of the search."""
-    rows = protocol_steps(protocol, visit=visit)
+def chain(
+    protocol: Protocol, *, visit: str, levels: int, rows: Sequence[ProtocolStep] | None = None
+) -> tuple[slots.Step, ...]:
+    """The steps of one visit for so many disc levels, in the words of the search. `rows` if they were read already."""
+    rows = protocol_steps(protocol, visit=visit) if rows is None else rows
     if not rows:
         raise StepRefused(f"{protocol} has no {dict(Visit.choices).get(visit, visit)}.")
     steps = [_step(row, protocol, extra_levels=levels - 1) for row in rows]

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import BigIntegerField, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import BigIntegerField, Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Cast, Extract
 
 from clinic.clock import at_local, day_bounds, local_date, spoken_range
@@ -30,6 +30,11 @@ HOLDERS = {Visit.HARVEST: "a harvest day", Visit.PROCEDURE: "a procedure day", V
 LOCK_TIMEOUT = "3s"
 GIVEN_UP = {"40P01", "40001", "55P03"}  # deadlock detected, serialization failure, lock not available
 SECONDS_A_TICK = slots.TICK_MINUTES * 60
+IN_THE_WAY = """
+SELECT r.id FROM unnest(%s::bigint[], %s::tstzrange[]) AS wanted(resource_id, during)
+  JOIN scheduling_reservation r ON r.resource_id = wanted.resource_id AND r.during && wanted.during
+ WHERE r.live ORDER BY r.during, r.id LIMIT 1
+"""
 
 
 class TimeTaken(StepRefused):
@@ -185,12 +190,14 @@ def check_free(taken: Collection[Taking]) -> None:
 
 
 def holder_of(wanted: Iterable[tuple[int, DateTimeTZRange]]) -> Reservation | None:
-    """The first live reservation in the way of any of these."""
-    any_of = Q(pk__in=())
-    for resource, during in wanted:
-        any_of |= Q(resource=resource, during__overlap=during)
+    """The first live reservation in the way of any of these. One statement whatever is wanted, so that the server plans
+    it once: every booking asks this while others wait."""
+    resources, times = zip(*wanted, strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(IN_THE_WAY, [list(resources), list(times)])
+        found = cursor.fetchone()
     related = ("resource__site", "closure", "step__appointment")
-    return Reservation.objects.filter(any_of, live=True).select_related(*related).order_by("during", "pk").first()
+    return Reservation.objects.select_related(*related).get(pk=found[0]) if found else None
 
 
 def _taken(holder: Reservation | None, site: Site) -> TimeTaken:

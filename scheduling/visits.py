@@ -1,7 +1,7 @@
 """What the verbs of booking have in common: a visit is written with all it needs, changed, or given up, always under
 the locks of everything it touches."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -13,7 +13,7 @@ from clinic.status import move as move_status
 from clinic.text import clean
 from scheduling import cells, chains, diary, limits, slots
 from scheduling.chains import Taking
-from scheduling.models import Appointment, AppointmentStep, Episode, Harvest, Verdict
+from scheduling.models import Appointment, AppointmentStep, Episode, Harvest, ProtocolStep, Verdict
 from scheduling.models.protocol import StepCode, Visit
 from scheduling.states import APPOINTMENT_MOVES, AppointmentStatus, HarvestStatus
 
@@ -32,7 +32,8 @@ def place(
     at: datetime,
 ) -> Appointment:
     """Write a new visit with its steps, reservations and cells. Call inside a transaction."""
-    taken = claim(option, episode, visit=visit, by=by, at=at)
+    protocol_steps = chains.protocol_steps(episode.protocol, visit=visit)
+    taken = claim(option, episode, visit=visit, protocol_steps=protocol_steps, by=by, at=at)
     episode = fresh(episode)
     check(episode, visit, option, taken, at=at, moving=instead_of is not None)
     appointment = Appointment.objects.create(
@@ -46,7 +47,6 @@ def place(
         changed_at=at,
     )
     note(appointment, was="", became=status, by=by, at=at)
-    protocol_steps = chains.protocol_steps(episode.protocol, visit=visit)
     steps = AppointmentStep.objects.bulk_create(
         AppointmentStep(
             appointment=appointment,
@@ -61,16 +61,23 @@ def place(
     diary.reserve(appointment, steps, taken)
     if instead_of is None:  # else the booking has its cells, and they move with it
         cells.allocate(appointment, by=by, at=at)
-    set_anchor(appointment)
+    set_anchor(appointment, steps)
     return appointment
 
 
 def claim(
-    option: slots.Option, episode: Episode, *, visit: str, moving: Appointment | None = None, by: str, at: datetime
+    option: slots.Option,
+    episode: Episode,
+    *,
+    visit: str,
+    protocol_steps: Sequence[ProtocolStep],
+    moving: Appointment | None = None,
+    by: str,
+    at: datetime,
 ) -> list[Taking]:
     """Lock all that the option takes, once it is seen to be what the protocol asks for, and free. Holds that have run
     out give way, and so does the old time of a visit that moves."""
-    chain = chains.chain(episode.protocol, visit=visit, levels=len(episode.target_levels))
+    chain = chains.chain(episode.protocol, visit=visit, levels=len(episode.target_levels), rows=protocol_steps)
     own = diary.patient_resource(episode.patient)
     given_back = diary.resources_of(moving) if moving else set()
     resources = diary.lock(chains.resource_ids(option) | given_back | {own.pk})
@@ -177,11 +184,11 @@ def touch_steps(appointment: Appointment, *, at: datetime, only: Iterable[Appoin
     steps.update(sequence=F("sequence") + 1, changed_at=at)
 
 
-def set_anchor(appointment: Appointment) -> None:
+def set_anchor(appointment: Appointment, steps: Iterable[AppointmentStep]) -> None:
     """Law 1: every follow-up date hangs on this one value."""
     if appointment.visit != Visit.PROCEDURE or appointment.status == AppointmentStatus.HELD:
         return
-    injection = appointment.steps.get(code=StepCode.INJECTION)
+    injection = next(step for step in steps if step.code == StepCode.INJECTION)
     Episode.objects.filter(pk=appointment.episode_id, injected=False).update(anchor_at=injection.during.lower)
 
 

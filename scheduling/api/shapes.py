@@ -272,7 +272,7 @@ class BookingRefused(Refusal):
 
 
 class Wanted(serializers.Serializer):
-    episode = OwnRow(queryset=Episode.objects.select_related("patient__site", "protocol"))
+    episode = OwnRow(queryset=Episode.objects.select_related("patient__site", "protocol__product"))
     visit = serializers.ChoiceField(choices=Visit.choices)
     option = serializers.CharField(**OPTION)
 

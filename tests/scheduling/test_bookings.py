@@ -19,6 +19,9 @@ BY = walk.BY
 P = Visit.PROCEDURE
 MONDAY = date(2026, 5, 11)
 REASON = "The patient asked"
+# Begin, lock_timeout and end (3); the protocol (2) and the patient's resource (1); two locks; lapsed holds and who is in
+# the way (2); what else must hold (4); what is written, with a savepoint for the constraint (7).
+BOOKING_QUERIES = 21
 
 
 @pytest.fixture
@@ -332,6 +335,30 @@ def test_a_lapsed_hold_gives_way_to_the_next_patient(site, episode, at):
     held.refresh_from_db()
     assert held.status == AppointmentStatus.CANCELLED
     assert not live(held).exists()
+
+
+def test_who_let_a_hold_lapse_may_take_another_time(episode, at):
+    found = options(episode, at)
+    held = bookings.hold(episode, visit=P, option=found[0], by=BY, at=at)
+    later = held.held_until
+
+    booked = bookings.book_at(episode, visit=P, option=found[5], by=BY, at=later)
+
+    held.refresh_from_db()
+    assert (held.status, booked.status) == (AppointmentStatus.CANCELLED, AppointmentStatus.BOOKED)
+
+
+def test_a_booking_asks_the_database_the_same_questions_whatever_else_is_booked(
+    site, episode, at, django_assert_num_queries
+):
+    walk.book(walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at), at=at)
+    diary.patient_resource(episode.patient)  # made once, with the first booking of a patient
+    related = ("patient__site", "protocol__product")
+    episode = Episode.objects.select_related(*related).get(pk=episode.pk)
+    option = options(episode, at)[0]
+
+    with django_assert_num_queries(BOOKING_QUERIES):
+        bookings.book_at(episode, visit=P, option=option, by=BY, at=at)
 
 
 def test_a_live_hold_does_not_give_way(site, episode, at):
