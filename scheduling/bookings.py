@@ -261,11 +261,11 @@ def cancel(appointment: Appointment, *, reason: str, seen: Seen = None, by: str,
 def take_up(held: Appointment, *, option: slots.Option, reason: str, by: str, at: datetime) -> Appointment:
     """Give the patient the time that was kept for them: the booking they have moves there; with none, the hold is
     booked. `option` is what the hold was made of. Either all of it happens, or everything stays as it was."""
-    if held.instead_of_id is None:
+    if held.instead_of is None:
         return book(held, by=by, at=at)
-    both = [held.pk, held.instead_of_id]
+    both = [held.pk, held.instead_of.pk]
     list(Appointment.objects.filter(pk__in=both).order_by("pk").select_for_update(of=("self",), no_key=True))
-    held, booked = visits.locked(held), visits.locked(Appointment.objects.get(pk=held.instead_of_id))
+    booked, held = visits.locked(held.instead_of), visits.locked(held)
     if held.status != AppointmentStatus.HELD:
         raise StepRefused("The time is not kept any more. Search again: it may still be free.")
     visits.refuse_lapsed(held, at)

@@ -5,6 +5,7 @@ of them release reservations, so nothing has to tell this module."""
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -70,7 +71,12 @@ def work(*, at: datetime) -> dict[str, list[str]]:
     """What a sweep of the waitlist has to do, by kind: the ids, the earliest time first. Empty when it is idle."""
     found: dict[str, list[str]] = defaultdict(list)
     from_hour, to_hour = settings.WAITLIST_HOURS
-    terms = {"at": at, "soonest": at + settings.WAITLIST_NOTICE, "from_hour": from_hour, "to_hour": to_hour}
+    terms: dict[str, Any] = {
+        "at": at,
+        "soonest": at + settings.WAITLIST_NOTICE,
+        "from_hour": from_hour,
+        "to_hour": to_hour,
+    }
     with connection.cursor() as cursor:
         cursor.execute(WORK, terms)
         for what, pk, _starts in cursor.fetchall():

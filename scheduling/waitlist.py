@@ -206,8 +206,8 @@ def _locked(pk: Any) -> WaitlistOffer:
     offer = WaitlistOffer.objects.get(pk=pk)
     list(FreedTime.objects.filter(pk=offer.freed_id).select_for_update(of=("self",), no_key=True))
     list(WaitlistEntry.objects.filter(pk=offer.entry_id).select_for_update(of=("self",), no_key=True))
-    held = Appointment.objects.filter(pk=offer.held_id)
-    pair = Appointment.objects.filter(Q(pk=offer.held_id) | Q(pk__in=held.values("instead_of")))
+    both = WaitlistOffer.objects.filter(pk=pk)
+    pair = Appointment.objects.filter(Q(pk__in=both.values("held")) | Q(pk__in=both.values("held__instead_of")))
     rows = WaitlistOffer.objects.select_related("entry__episode__patient", "freed__site")
     offer = rows.select_for_update(of=("self",), no_key=True).get(pk=pk)
     list(pair.order_by("pk").select_for_update(of=("self",), no_key=True))
@@ -215,7 +215,10 @@ def _locked(pk: Any) -> WaitlistOffer:
 
 
 def _held(offer: WaitlistOffer) -> Appointment:
-    return Appointment.objects.select_related("site", "instead_of", "episode").get(pk=offer.held_id)
+    related = ("held__site", "held__instead_of", "held__episode")
+    held = WaitlistOffer.objects.select_related(*related).get(pk=offer.pk).held
+    assert held is not None  # noqa: S101 - an_offer_says_what_and_until_when
+    return held
 
 
 def _until(offer: WaitlistOffer) -> datetime:
