@@ -159,7 +159,8 @@ class WaitlistOffered(messages.Kind):
 
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
         offer = WaitlistOffer.objects.select_related("held__instead_of").get(pk=message.about)
-        assert offer.during and offer.until  # noqa: S101 - an_offer_says_what_and_until_when
+        assert offer.during  # noqa: S101 - an_offer_says_what_and_until_when
+        assert offer.until  # noqa: S101
         zone, has = message.site.time_zone, offer.held.instead_of if offer.held else None
         token = links.token_of(links.link_to(offer, purpose=Purpose.WAITLIST, site=message.site))
         pages = {

@@ -5,8 +5,11 @@ from datetime import timedelta
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.core import mail
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.test import APIClient
 
@@ -16,7 +19,7 @@ from scheduling import bookings, waitlist
 from scheduling.models import WaitlistEntry, WaitlistOffer
 from scheduling.models.protocol import Visit
 from scheduling.states import OfferStatus, WaitlistStatus
-from tests.desk import Desk, offered, refusals, said
+from tests.desk import Desk, address, offered, refusals, said
 
 P = Visit.PROCEDURE
 HOUR = timedelta(hours=1)
@@ -269,3 +272,37 @@ def test_what_is_wrong_is_refused(patient, api, at, time_machine, wrong, status)
 
     assert answer.status_code == status
     assert not WaitlistEntry.objects.exists()
+
+
+def test_the_lists_ask_the_database_as_often_for_three_rows_as_for_one(site, desk, at, time_machine):
+    time_machine.move_to(at, tick=False)
+    gone = walk.book(walk.open_episode(walk.register(site, at=at, mrn="FIRST"), at=at), at=at, days_ahead=7)
+    for number in range(3):
+        episode = walk.open_episode(walk.register(site, at=at, mrn=f"WAIT-{number}"), at=at)
+        waitlist.add(episode, visit=P, weekdays=[5], by=walk.BY, at=at)
+    bookings.cancel(gone, reason="Ill", by=walk.BY, at=at)
+    waitlist.sweep(at=at)
+
+    for model in (WaitlistEntry, WaitlistOffer):
+        counts = []
+        for length in (1, 3):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(admin.site.get_model_admin(model), "list_per_page", length)
+                desk.list(model, work="all")
+                with CaptureQueriesContext(connection) as asked:
+                    rows = desk.own.get(address(model, "changelist"), {"work": "all"}).context["cl"].result_list
+                counts.append((len(rows), len(asked)))
+
+        assert [length for length, _ in counts] == [1, 3]
+        assert counts[0][1] == counts[1][1]
+
+
+def test_the_page_of_somebody_passed_over_says_why(site, desk, waiting, at):
+    WaitlistEntry.objects.filter(pk=waiting.pk).update(weekdays=[5])
+    waitlist.sweep(at=at)
+    passed = WaitlistOffer.objects.get(entry=waiting)
+
+    page = desk.page(passed)
+
+    assert offered(page) == []
+    assert "The patient asked for other weekdays." in page.content.decode()
