@@ -39,8 +39,8 @@ class Endpoint(GenericViewSet):
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         """Every POST passes here, once it is known who sends it and that they may."""
         super().initial(request, *args, **kwargs)
-        if key := idempotency.key_of(request):
-            self.post = partial(idempotency.once, self, key, self.post)
+        if (key := idempotency.key_of(request)) and (step := getattr(self, "post", None)):
+            self.post = partial(idempotency.once, self, key, step)
 
     def get_queryset(self) -> models.QuerySet:
         return seen_by(self.request, super().get_queryset())

@@ -35,6 +35,33 @@ def test_every_operation_says_what_it_does_and_how_it_may_refuse(schema):
     assert all({"400", "401", "403"} <= set(it["responses"]) for _, _, it in operations(schema))
 
 
+def headers(it):
+    return {given["name"] for given in it.get("parameters", []) if given["in"] == "header"}
+
+
+def test_every_post_may_carry_a_key_and_says_what_becomes_of_it(schema):
+    posts = [it for _, method, it in operations(schema) if method == "post"]
+    others = [it for _, method, it in operations(schema) if method != "post"]
+
+    assert all("Idempotency-Key" in headers(it) and "422" in it["responses"] for it in posts)
+    assert not any("Idempotency-Key" in headers(it) for it in others)
+
+
+def test_what_changes_an_appointment_may_be_told_which_state_was_seen(schema):
+    asked = {address for address, _, it in operations(schema) if "If-Match" in headers(it)}
+
+    assert asked == {f"/api/v1/appointments/{{id}}/{step}/" for step in ("move", "swap", "cancel")}
+    assert all("412" in schema["paths"][address]["post"]["responses"] for address in asked)
+
+
+def test_a_time_that_is_taken_is_described_field_by_field(schema):
+    refused = schema["paths"]["/api/v1/appointments/"]["post"]["responses"]["409"]["content"]["application/json"]
+
+    assert refused["schema"] == {"$ref": "#/components/schemas/BookingRefused"}
+    fields = schema["components"]["schemas"]["BookingRefused"]["properties"]
+    assert {"code", "detail", "resource", "during", "holder"} == set(fields)
+
+
 def test_nothing_but_patients_can_be_edited_and_nothing_deleted(schema):
     assert {(address, method) for address, method, _ in operations(schema) if method not in ("get", "post")} == {
         ("/api/v1/patients/{id}/", "patch")

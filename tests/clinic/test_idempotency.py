@@ -110,6 +110,17 @@ def test_a_key_that_is_none_is_refused(desk, site, key):
     assert not Patient.objects.exists()
 
 
+def test_what_takes_no_post_takes_none_with_a_key_either(desk, site):
+    assert post(desk, "appointments/00000000-0000-4000-8000-000000000000", {}, "k").status_code == 405
+    assert not KeptAnswer.objects.exists()
+
+
+def test_a_body_that_cannot_be_read_is_refused_with_a_key_too(desk, site):
+    sent = {"content_type": "application/json", "headers": {"Idempotency-Key": "k"}}
+
+    assert desk.post("/api/v1/patients/", "{not json", **sent).status_code == 400
+
+
 def test_a_crowd_that_stood_in_the_way_is_no_answer(desk, site, patient, at, monkeypatch):
     """Nothing was done and the caller was told to try again: the same key must then do it."""
     appointment = walk.book(walk.open_episode(patient, at=at), at=at)

@@ -6,12 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 from threading import Barrier
 
 import pytest
+import time_machine
 from django.db import connection
+from rest_framework.test import APIClient
 
+from clinic import links
 from clinic.status import StepRefused
 from followup import demo, instruments
 from followup.demo import walk
 from scheduling import bookings, cells, diary, protocols
+from scheduling.api.offers import seal
 from scheduling.models import Appointment, AppointmentStep, Episode, Reservation, Resource, Unit
 from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.states import UnitStatus
@@ -223,3 +227,24 @@ def test_booking_moving_and_cancelling_at_once_leaves_whole_days_only(clinic):
         live = set(Reservation.objects.filter(step__appointment=day, live=True).values_list("step__code", flat=True))
         whole = {"check_in", "harvest", "processing", "injection", "recovery"}
         assert live == (set() if day.status == "cancelled" else whole)
+
+
+def test_the_same_request_sent_eight_times_at_once_is_done_once(clinic):
+    """A client that lost patience. Whoever is not first hears that it is being worked on, or gets the same answer."""
+    (episode,) = patients(clinic, 1)
+    option = bookings.find(episode, visit=P, earliest=MONDAY, at=AT).options[0]
+    secret = links.issue_token(clinic, name="Bridge", may_write=True, expires_at=AT + timedelta(days=1), at=AT)[1]
+    client = APIClient(headers={"Authorization": f"Bearer {secret}", "Idempotency-Key": "once"})
+
+    with time_machine.travel(AT, tick=False):
+        body = {"episode": str(episode.pk), "visit": P, "option": seal(option, episode=episode, visit=P)}
+        answers = at_once([lambda: client.post("/api/v1/appointments/", body, format="json") for _ in range(8)])
+        again = client.post("/api/v1/appointments/", body, format="json")
+
+    made = [answer.json() for answer in answers if answer.status_code == 201]
+    others = {answer.json()["code"] for answer in answers if answer.status_code != 201}
+    assert Appointment.objects.count() == 1
+    assert again.status_code == 201
+    assert made == [again.json()] * len(made)
+    assert len(made) >= 1
+    assert others <= {"in_flight"}

@@ -29,7 +29,7 @@ from scheduling.models import (
 )
 from scheduling.models.evaluation import Outcome
 from scheduling.models.mri import LUMBAR
-from scheduling.models.protocol import StepCode, Visit
+from scheduling.models.protocol import ResourceKind, StepCode, Visit
 from scheduling.states import AppointmentStatus, HarvestStatus, LotStatus, VerdictStatus
 from tests.desk import Desk, address, offered, refusals, rows, said
 
@@ -330,6 +330,75 @@ def test_a_cancelled_day_asks_once_and_says_what_follows(desk, episode, at):
     assert "Rooms, people and cells are free at once" in asked
     assert said(response).endswith("The patient is told by e-mail. Next: find a new time.")
     assert offered(desk.page(appointment)) == []
+
+
+def labels(field):
+    """What can be chosen, in words."""
+    return [label for value, label in field.field.choices if value]
+
+
+def seen_in(response):
+    """What the page remembers of the row it shows."""
+    return response.context["form"]["seen"].value()
+
+
+def test_a_form_that_was_left_open_changes_nothing_unseen(desk, episode, at):
+    appointment = walk.book(episode, at=at)
+    seen = seen_in(desk.ask(appointment, "cancel"))
+    bookings.confirm(appointment, by="somebody else", at=at)
+
+    stale = desk.take(appointment, "cancel", reason="The patient is ill.", seen=seen)
+    appointment.refresh_from_db()
+
+    assert refusals(stale) == ["Somebody has changed this visit since you looked at it. Look at it again, then decide."]
+    assert appointment.status == AppointmentStatus.CONFIRMED
+    fresh = seen_in(desk.ask(appointment, "cancel"))
+    assert desk.take(appointment, "cancel", reason="The patient is ill.", seen=fresh).status_code == 302
+
+
+def test_a_move_that_was_looked_up_before_somebody_else_changed_it_is_refused(desk, episode, at):
+    appointment = walk.book(episode, at=at)
+    later = look(desk, episode, visit=Visit.PROCEDURE, move=str(appointment.pk), earliest="2026-05-18")
+    offer, choice = later.context["offers"][0]
+    page = desk.client.get(choice).content.decode()
+    bookings.confirm(appointment, by="somebody else", at=at)
+
+    stale = desk.client.post(choice, {"option": offer.sealed, "reason": "Asked.", "seen": "1"})
+    appointment.refresh_from_db()
+
+    assert '<input type="hidden" name="seen" value="1">' in page
+    assert said(stale).startswith("Somebody has changed this visit since you looked at it.")
+    assert '<input type="hidden" name="seen" value="2">' in stale.content.decode()
+    assert appointment.during.lower.date() == date(2026, 5, 11)
+
+
+def test_a_c_arm_is_swapped_on_the_page_of_the_day(desk, episode, at):
+    appointment = walk.book(episode, at=at)
+    form = desk.ask(appointment, "swap").context["form"]
+    out, into = labels(form["out"]), labels(form["into"])
+    taken, free = Resource.objects.filter(site=appointment.site, kind=ResourceKind.C_ARM).order_by("name")
+
+    response = desk.take(
+        appointment, "swap", out=taken.pk, into=free.pk, reason="Under repair", seen=form["seen"].value()
+    )
+
+    assert [label for label in out if "arm" in label] == ["C-arm: C-arm 1"]
+    assert [label for label in into if "arm" in label] == ["C-arm: C-arm 1", "C-arm: C-arm 2"]
+    assert [label for label in out if "atient" in label] == []
+    assert said(response) == (
+        "Swapped: Procedure day of Reyes, Marta, Mon 11 May 2026, 08:00 (Chicago). The time is the same."
+    )
+    assert "C-arm 2" in desk.page(appointment).content.decode()
+
+
+def test_a_swap_with_somebody_who_is_taken_says_who_has_them(desk, site, episode, at):
+    appointment = walk.book(episode, at=at)
+    walk.book(walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at), at=at)
+    taken, other = Resource.objects.filter(site=site, kind=ResourceKind.C_ARM).order_by("name")
+
+    refused = desk.take(appointment, "swap", out=taken.pk, into=other.pk, reason="Under repair")
+
+    assert refusals(refused)[0].startswith("C-arm 2 is taken on Mon 11 May 2026")
 
 
 def test_the_list_of_days_begins_today_and_the_patient_stands_first(desk, episode, at):

@@ -19,8 +19,8 @@ BY = walk.BY
 P = Visit.PROCEDURE
 MONDAY = date(2026, 5, 11)
 REASON = "The patient asked"
-# Begin, lock_timeout and end (3); the protocol (2) and the patient's resource (1); two locks; lapsed holds and who is in
-# the way (2); what else must hold (4); what is written, with a savepoint for the constraint (7).
+# Begin, lock_timeout and end (3); the protocol (2) and the patient's resource (1); locks (2); lapsed holds, and who is
+# in the way (2); what else must hold (4); what is written, with a savepoint for the constraint (7).
 BOOKING_QUERIES = 21
 
 
