@@ -38,6 +38,9 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "openinghours": KEEP,
         "holiday": KEEP,
         "closure": KEEP,
+        "waitlistentry": KEEP,
+        "waitlistoffer": ("view", "change"),  # answered for a patient who was phoned
+        "freedtime": READ,
         "product": KEEP,
         "protocol": KEEP,
         "protocolstep": KEEP,

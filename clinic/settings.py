@@ -3,7 +3,7 @@
 
 import logging
 import re
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import environ
@@ -145,6 +145,7 @@ MESSAGE_KINDS = {
     "appointment.moved": "scheduling.reminders.Moved",
     "appointment.cancelled": "scheduling.reminders.Cancelled",
     "appointment.reminder": "scheduling.reminders.Reminder",
+    "waitlist.offer": "scheduling.reminders.WaitlistOffered",
     "survey.invitation": "followup.reminders.SurveyInvitation",
     "survey.reminder": "followup.reminders.SurveyReminder",
     "recovery.stage": "followup.reminders.RecoveryStage",
@@ -241,6 +242,7 @@ SPECTACULAR_SETTINGS = {
         "EventStatus": "followup.states.EventStatus",
         "Level": "scheduling.models.mri.Level",
         "MessageStatus": "clinic.states.MessageStatus",
+        "OfferStatus": "scheduling.states.OfferStatus",
         "Outcome": "scheduling.models.evaluation.Outcome",
         "ReferralStatus": "scheduling.states.ReferralStatus",
         "ResourceKind": "scheduling.models.protocol.ResourceKind",
@@ -248,6 +250,7 @@ SPECTACULAR_SETTINGS = {
         "StepCode": "scheduling.models.protocol.StepCode",
         "TreatmentKind": "scheduling.models.evaluation.Treatment",
         "VerdictStatus": "scheduling.states.VerdictStatus",
+        "WaitlistStatus": "scheduling.states.WaitlistStatus",
     },
 }
 
@@ -271,3 +274,6 @@ LOGGING = {
 
 # --- House numbers ---------------------------------------------------------------------------------------------------
 HOLD_FOR = timedelta(minutes=15)  # how long a held time is kept for a patient who is deciding
+WAITLIST_ANSWER_WITHIN = timedelta(hours=4)  # how long a time off the waitlist is kept for the patient it is offered to
+WAITLIST_NOTICE = timedelta(hours=72)  # nobody is offered a time that begins sooner than this
+WAITLIST_HOURS = (time(8), time(21))  # nobody is asked at night, on the clinic's clock: the hours to answer are running

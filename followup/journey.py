@@ -112,7 +112,7 @@ def _target(row: Model) -> Target:
 
 def _visit(episode: Episode, visit: str) -> Appointment | None:
     """The live visit of this kind, else the latest one that fell through."""
-    visits = sorted(episode.appointments.filter(visit=visit), key=lambda row: row.changed_at)
+    visits = sorted(episode.appointments.filter(visit=visit, instead_of=None), key=lambda row: row.changed_at)
     live = [row for row in visits if row.status in APPOINTMENT_LIVE]
     found = live or visits
     return found[-1] if found else None

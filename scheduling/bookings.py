@@ -4,6 +4,7 @@ the reservations under them; booking the procedure sets the anchor from which ev
 from contextlib import suppress
 from datetime import datetime
 
+from django.conf import settings
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
 from clinic.clock import local_date, spoken
@@ -29,13 +30,16 @@ __all__ = [
     "fulfil",
     "hold",
     "lapse_holds",
+    "let_go",
     "move",
     "no_show",
     "open_episode",
     "swap",
+    "take_up",
 ]
 
 UNFINISHED = APPOINTMENT_AHEAD | {AppointmentStatus.ARRIVED}
+CHANGEABLE = APPOINTMENT_AHEAD - {AppointmentStatus.HELD}
 
 
 # The treatment
@@ -89,9 +93,33 @@ def cancel_episode(episode: Episode, *, reason: str, by: str, at: datetime) -> E
 
 
 @diary.one_commit()
-def hold(episode: Episode, *, visit: str, option: slots.Option, by: str, at: datetime) -> Appointment:
-    """Keep a time for a patient who is deciding. It blocks like a booking, until it lapses by the clock."""
-    return visits.place(episode, AppointmentStatus.HELD, visit=visit, option=option, by=by, at=at)
+def hold(
+    episode: Episode,
+    *,
+    visit: str,
+    option: slots.Option,
+    until: datetime | None = None,
+    instead_of: Appointment | None = None,
+    by: str,
+    at: datetime,
+) -> Appointment:
+    """Keep a time for a patient who is deciding. It blocks like a booking, until it lapses by the clock.
+
+    `instead_of` is the booking the patient has and keeps until they take the held time (`take_up`)."""
+    if instead_of is not None:
+        instead_of = visits.locked(instead_of)
+        if instead_of.status not in CHANGEABLE:
+            raise StepRefused(f"The booked visit is {instead_of.get_status_display()}; no other time is kept for it.")
+    return visits.place(
+        episode,
+        AppointmentStatus.HELD,
+        visit=visit,
+        option=option,
+        held_until=until or at + settings.HOLD_FOR,
+        instead_of=instead_of,
+        by=by,
+        at=at,
+    )
 
 
 @diary.one_commit()
@@ -105,6 +133,7 @@ def book(appointment: Appointment, *, by: str, at: datetime) -> Appointment:
     """Make a live hold a booking."""
     appointment = visits.locked(appointment)
     visits.refuse_lapsed(appointment, at)
+    visits.refuse_second(appointment)
     episode = visits.fresh(appointment.episode)
     day = local_date(appointment.during.lower, appointment.site.zone)
     limits.check_bookable(episode, visit=appointment.visit, at=at, moving=True)
@@ -157,6 +186,7 @@ def move(
         raise StepRefused(f"{appointment} is {appointment.get_status_display()}; it can no longer be moved.")
     if appointment.status == AppointmentStatus.HELD:
         visits.refuse_lapsed(appointment, at)
+        visits.refuse_second(appointment)
     steps = list(appointment.steps.order_by("order"))
 
     episode, visit = appointment.episode, appointment.visit
@@ -199,6 +229,7 @@ def swap(
     if appointment.status not in UNFINISHED:
         raise StepRefused(f"{appointment} is {appointment.get_status_display()}; nobody is swapped any more.")
     visits.refuse_lapsed(appointment, at)
+    visits.refuse_second(appointment)
     resources = diary.lock({out.pk, into.pk})
     out, into = resources[out.pk], resources[into.pk]
     visits.let_lapse({into.pk}, by=by, at=at)
@@ -224,6 +255,33 @@ def cancel(appointment: Appointment, *, reason: str, seen: Seen = None, by: str,
     appointment = visits.locked(appointment, seen=seen)
     diary.lock(diary.resources_of(appointment))
     return visits.give_up(appointment, AppointmentStatus.CANCELLED, reason=reason, by=by, at=at)
+
+
+@diary.one_commit()
+def take_up(held: Appointment, *, option: slots.Option, reason: str, by: str, at: datetime) -> Appointment:
+    """Give the patient the time that was kept for them: the booking they have moves there; with none, the hold is
+    booked. `option` is what the hold was made of. Either all of it happens, or everything stays as it was."""
+    if held.instead_of is None:
+        return book(held, by=by, at=at)
+    both = [held.pk, held.instead_of.pk]
+    list(Appointment.objects.filter(pk__in=both).order_by("pk").select_for_update(of=("self",), no_key=True))
+    booked, held = visits.locked(held.instead_of), visits.locked(held)
+    if held.status != AppointmentStatus.HELD:
+        raise StepRefused("The time is not kept any more. Search again: it may still be free.")
+    visits.refuse_lapsed(held, at)
+    diary.lock(diary.resources_of(held) | diary.resources_of(booked))
+    visits.lapse(held, by=by, at=at, reason="The patient took this time: the booked visit moved here.")
+    return move(booked, option=option, reason=reason, by=by, at=at)
+
+
+@diary.one_commit()
+def let_go(held: Appointment, *, reason: str, by: str, at: datetime) -> Appointment:
+    """Free a time that is only held, before its hold lapses. A booking beside it stays as it is."""
+    held = visits.locked(held)
+    if held.status != AppointmentStatus.HELD:
+        raise StepRefused("The time is not held any more.")
+    diary.lock(diary.resources_of(held))
+    return visits.lapse(held, by=by, at=at, reason=reason)
 
 
 @diary.one_commit()

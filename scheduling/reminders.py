@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from clinic import clock, messages
+from django.conf import settings
+from django.urls import reverse
+
+from clinic import clock, links, messages
 from clinic.models import Message
+from clinic.models.links import Purpose
 from clinic.states import MessageStatus
-from scheduling.models import Appointment
-from scheduling.states import AppointmentStatus
+from scheduling.models import Appointment, WaitlistOffer
+from scheduling.states import AppointmentStatus, OfferStatus
 
 A = AppointmentStatus
 
@@ -142,6 +146,33 @@ class Reminder(AboutAppointment):
 
 class Cancelled(AboutAppointment):
     wanted_while = (A.CANCELLED,)
+
+
+class WaitlistOffered(messages.Kind):
+    """Queued with the offer itself (`scheduling.waitlist`), because it is of use for hours only."""
+
+    def still_wanted(self, message: Message, *, at: datetime) -> str:
+        offer = WaitlistOffer.objects.get(pk=message.about)
+        if offer.status != OfferStatus.OPEN:
+            return f"The offer is over: {offer.get_status_display().lower()}."
+        return ""
+
+    def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
+        offer = WaitlistOffer.objects.select_related("held__instead_of").get(pk=message.about)
+        assert offer.during  # noqa: S101 - an_offer_says_what_and_until_when
+        assert offer.until  # noqa: S101
+        zone, has = message.site.time_zone, offer.held.instead_of if offer.held else None
+        token = links.token_of(links.link_to(offer, purpose=Purpose.WAITLIST, site=message.site))
+        pages = {
+            page: settings.BASE_URL + reverse(f"waitlist-{page}", args=[token])
+            for page in ("accept", "decline", "leave")
+        }
+        return {
+            "when": clock.spoken(offer.during.lower, zone),
+            "until": clock.spoken(offer.until, zone),
+            "has": clock.spoken(has.during.lower, zone) if has else "",
+            **pages,
+        }
 
 
 def _appointment(message: Message) -> Appointment:

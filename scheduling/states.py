@@ -1,4 +1,4 @@
-"""What a referral, a verdict, an episode, an appointment, a harvest and a unit can be, and may become: data only."""
+"""What each thing on the way to the day can be, and may become: data only."""
 
 from django.db.models import TextChoices
 
@@ -118,4 +118,39 @@ UNIT_MOVES: dict[str, set[str]] = {
     U.THAWED: {U.USED, U.DISCARDED},
     U.USED: set(),
     U.DISCARDED: set(),
+}
+
+
+class WaitlistStatus(TextChoices):
+    WAITING = "waiting"
+    PLACED = "placed", "Took a time that was offered"
+    LEFT = "left", "Left the list"
+    WITHDRAWN = "withdrawn", "Taken off the list"
+
+
+W = WaitlistStatus
+WAITLIST_MOVES: dict[str, set[str]] = {
+    W.WAITING: {W.PLACED, W.LEFT, W.WITHDRAWN},
+    W.PLACED: set(),
+    W.LEFT: set(),
+    W.WITHDRAWN: set(),
+}
+
+
+class OfferStatus(TextChoices):
+    OPEN = "open", "Waiting for an answer"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    LAPSED = "lapsed", "No answer in time"
+    WITHDRAWN = "withdrawn", "Taken back"
+    PASSED = "passed", "Passed over"
+
+
+OFFER_MOVES: dict[str, set[str]] = {
+    OfferStatus.OPEN: {OfferStatus.ACCEPTED, OfferStatus.DECLINED, OfferStatus.LAPSED, OfferStatus.WITHDRAWN},
+    OfferStatus.ACCEPTED: set(),
+    OfferStatus.DECLINED: set(),
+    OfferStatus.LAPSED: set(),
+    OfferStatus.WITHDRAWN: set(),
+    OfferStatus.PASSED: set(),
 }

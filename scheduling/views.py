@@ -1,13 +1,26 @@
-"""The calendar behind a secret address. Looking changes nothing."""
+"""What opens by a secret link without a login: a calendar, and the pages on which a patient answers an offer off the
+waitlist. Looking changes nothing; an answer is a POST of the page that asked for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.utils.cache import get_conditional_response
 from django.utils.timezone import now
-from django.views.decorators.http import require_safe
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
 
-from clinic import links
+from clinic import clock, links
 from clinic.models.links import Purpose
-from scheduling import feeds
+from clinic.status import StepRefused
+from scheduling import feeds, waitlist
+from scheduling.models import WaitlistOffer
+from scheduling.states import OfferStatus, WaitlistStatus
+
+PATIENT = "patient"  # who the trail says it was
 
 
 @require_safe
@@ -23,3 +36,99 @@ def feed(request: HttpRequest, token: str) -> HttpResponse:
     answer.headers["Cache-Control"] = "private, max-age=0, must-revalidate"
     answer.headers["X-Robots-Tag"] = "noindex"
     return get_conditional_response(request, etag=answer.headers["ETag"], response=answer)
+
+
+# An offer off the waitlist
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What every page about one offer needs."""
+
+    token: str
+    offer: WaitlistOffer
+    at: datetime
+
+    def render(self, request: HttpRequest, name: str, *, status: int = 200, **context: object) -> HttpResponse:
+        site = self.offer.freed.site
+        has = waitlist.booked(self.offer.entry.episode, self.offer.entry.visit)
+        given = {
+            "token": self.token,
+            "site": site,
+            "standing": waitlist.standing(self.offer, at=self.at),
+            "waits": self.offer.entry.status == WaitlistStatus.WAITING,
+            "left": self.offer.entry.status == WaitlistStatus.LEFT,
+            "when": clock.spoken(self.offer.during.lower, site.zone),
+            "until": clock.spoken(self.offer.until, site.zone),
+            "has": clock.spoken(has.during.lower, site.zone) if has else "",
+        }
+        return render(request, f"scheduling/waitlist/{name}.html", given | context, status=status)
+
+
+View = Callable[..., HttpResponse]
+
+
+def by_link(view: View) -> View:
+    """Find the offer that a secret link opens."""
+
+    @never_cache
+    @wraps(view)
+    def guarded(request: HttpRequest, token: str) -> HttpResponse:
+        at = now()
+        link = links.find(token, purpose=Purpose.WAITLIST, at=at)
+        related = ("entry__episode__patient", "freed__site", "held")
+        rows = WaitlistOffer.objects.select_related(*related).exclude(status=OfferStatus.PASSED)
+        found = rows.filter(pk=link.about_id).first() if link else None
+        if found is None:
+            answer = render(request, "scheduling/waitlist/unknown.html", status=404)
+        else:
+            answer = view(request, Turn(token, found, at))
+        answer["X-Robots-Tag"] = "noindex, nofollow"
+        return answer
+
+    return guarded
+
+
+@require_safe
+@by_link
+def offer(request: HttpRequest, turn: Turn) -> HttpResponse:
+    """Where the offer stands; every answer leads back here."""
+    return turn.render(request, "offer")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@by_link
+def accept(request: HttpRequest, turn: Turn) -> HttpResponse:
+    return _answer(request, turn, "accept", lambda: waitlist.accept(turn.offer, by=PATIENT, at=turn.at))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@by_link
+def decline(request: HttpRequest, turn: Turn) -> HttpResponse:
+    return _answer(request, turn, "decline", lambda: waitlist.decline(turn.offer, by=PATIENT, at=turn.at))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@by_link
+def leave(request: HttpRequest, turn: Turn) -> HttpResponse:
+    """Off the list for good; that works as long as the patient is on it, whatever became of the offer."""
+    if turn.offer.entry.status != WaitlistStatus.WAITING:
+        return turn.render(request, "offer")
+    return _ask(request, turn, "leave", lambda: waitlist.leave(turn.offer.entry, by=PATIENT, at=turn.at))
+
+
+def _answer(request: HttpRequest, turn: Turn, page: str, take: Callable[[], object]) -> HttpResponse:
+    if waitlist.standing(turn.offer, at=turn.at) != OfferStatus.OPEN:
+        return turn.render(request, "offer")
+    return _ask(request, turn, page, take)
+
+
+def _ask(request: HttpRequest, turn: Turn, page: str, take: Callable[[], object]) -> HttpResponse:
+    """Ask by GET, act by POST. A refusal is worded for the desk; the patient is told whom to call."""
+    if request.method == "POST":
+        try:
+            take()
+        except StepRefused:
+            return turn.render(request, page, status=409, problem=True)
+        return redirect("waitlist", token=turn.token)
+    return turn.render(request, page)

@@ -4,7 +4,6 @@ the locks of everything it touches."""
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from django.conf import settings
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import F
 
@@ -22,20 +21,29 @@ Seen = Collection[int] | None  # the revisions that whoever asks may have looked
 
 
 def place(
-    episode: Episode, status: AppointmentStatus, *, visit: str, option: slots.Option, by: str, at: datetime
+    episode: Episode,
+    status: AppointmentStatus,
+    *,
+    visit: str,
+    option: slots.Option,
+    held_until: datetime | None = None,
+    instead_of: Appointment | None = None,
+    by: str,
+    at: datetime,
 ) -> Appointment:
     """Write a new visit with its steps, reservations and cells. Call inside a transaction."""
     protocol_steps = chains.protocol_steps(episode.protocol, visit=visit)
     taken = claim(option, episode, visit=visit, protocol_steps=protocol_steps, by=by, at=at)
     episode = fresh(episode)
-    check(episode, visit, option, taken, at=at)
+    check(episode, visit, option, taken, at=at, moving=instead_of is not None)
     appointment = Appointment.objects.create(
         site=episode.patient.site,
         episode=episode,
         visit=visit,
         status=status,
         during=DateTimeTZRange(option.start, option.end),
-        held_until=at + settings.HOLD_FOR if status == AppointmentStatus.HELD else None,
+        held_until=held_until,
+        instead_of=instead_of,
         changed_at=at,
     )
     note(appointment, was="", became=status, by=by, at=at)
@@ -51,7 +59,8 @@ def place(
         for order, (protocol_step, placed) in enumerate(zip(protocol_steps, option.steps, strict=True), start=1)
     )
     diary.reserve(appointment, steps, taken)
-    cells.allocate(appointment, by=by, at=at)
+    if instead_of is None:  # else the booking has its cells, and they move with it
+        cells.allocate(appointment, by=by, at=at)
     set_anchor(appointment, steps)
     return appointment
 
@@ -136,13 +145,15 @@ def become(appointment: Appointment, to: AppointmentStatus, *, by: str, at: date
 
 def give_up(appointment: Appointment, to: AppointmentStatus, *, reason: str, by: str, at: datetime) -> Appointment:
     """End a visit that will not be: free its time and cells, clear the anchor. Call with its resources locked."""
-    _refuse_loose_ends(appointment)
+    only_held = appointment.status == AppointmentStatus.HELD  # nothing hangs on it, and it set no anchor
+    if not only_held:
+        _refuse_loose_ends(appointment)
     changes = {"changed_at": at, "held_until": None, "version": appointment.version + 1}
     appointment = move_status(appointment, to, moves=APPOINTMENT_MOVES, by=by, at=at, reason=reason, also=changes)
     touch_steps(appointment, at=at)
     diary.release(appointment)
     cells.release(appointment, by=by, at=at)
-    if appointment.visit == Visit.PROCEDURE:
+    if appointment.visit == Visit.PROCEDURE and not only_held:
         Episode.objects.filter(pk=appointment.episode_id, injected=False).update(anchor_at=None)
     return appointment
 
@@ -157,11 +168,12 @@ def _refuse_loose_ends(appointment: Appointment) -> None:
         raise StepRefused(f"{harvest} holds cells of this patient. Record that they failed or were discarded first.")
 
 
-def lapse(held: Appointment, *, by: str, at: datetime) -> None:
-    move_status(held, AppointmentStatus.CANCELLED, moves=APPOINTMENT_MOVES, by=by, at=at, reason="The hold lapsed.")
+def lapse(held: Appointment, *, by: str, at: datetime, reason: str = "The hold lapsed.") -> Appointment:
+    ended = move_status(held, AppointmentStatus.CANCELLED, moves=APPOINTMENT_MOVES, by=by, at=at, reason=reason)
     touch_steps(held, at=at)
     diary.release(held)
     cells.release(held, by=by, at=at)
+    return ended
 
 
 def touch_steps(appointment: Appointment, *, at: datetime, only: Iterable[AppointmentStep] | None = None) -> None:
@@ -184,6 +196,14 @@ def refuse_lapsed(appointment: Appointment, at: datetime) -> None:
     if appointment.held_until is not None and appointment.held_until <= at:
         until = spoken(appointment.held_until, appointment.site.zone)
         raise StepRefused(f"The time was kept until {until}. Search again: it may still be free.")
+
+
+def refuse_second(appointment: Appointment) -> None:
+    """A hold beside a booking is taken up through its offer only (`bookings.take_up`)."""
+    if appointment.instead_of_id is not None:
+        raise StepRefused(
+            "This time is offered in place of the one the patient has. Record their answer on the offer, or cancel it."
+        )
 
 
 def said(reason: str) -> str:

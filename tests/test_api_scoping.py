@@ -16,7 +16,7 @@ from clinic.urls import api
 from followup import events
 from followup.demo import walk
 from followup.models import FollowUpEvent
-from scheduling import closures, reminders
+from scheduling import closures, reminders, waitlist
 from scheduling.models import Resource
 from scheduling.models.protocol import ResourceKind
 
@@ -38,6 +38,7 @@ def whole_path(site, patient, at):
     closures.close(scanner, during=night, reason="Maintenance", by=walk.BY, at=at, plan={})
     appointment = walk.book(walk.open_episode(patient, at=at), at=at)
     reminders.queue_due(at=at)
+    waitlist.add(appointment.episode, visit=appointment.visit, by=walk.BY, at=at)
     injection = walk.inject(appointment)
     events.open_due(at=injection.ended_at)
     event = FollowUpEvent.objects.get(episode=injection.episode, code="day-3")

@@ -17,10 +17,12 @@ NOT_PERSONAL = {
     "scheduling.Unit": {"identifier", "storage", "chosen_because", "discard_reason"},
     "scheduling.Closure": {"reason"},
     "scheduling.Reservation": {"role"},
+    "scheduling.WaitlistOffer": {"option", "reason"},
     "followup.FollowUpEvent": {"code", "name"},
     "followup.Response": {"instrument_code", "score_status"},
 }
 STAFF = {
+    "added_by",
     "by",
     "called_by",
     "closed_by",

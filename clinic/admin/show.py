@@ -30,7 +30,7 @@ TONES = {
     "sending": INFO, "acknowledged": INFO, "due": INFO, "in-progress": INFO,
     "held": ("held", "◌"), "draft": WARN, "cannot_decide": WARN, "quarantined": WARN, "thawed": WARN,
     "unknown": WARN, "lost": WARN, "missed": WARN,
-    "fail": STOP, "warn": WARN,
+    "fail": STOP, "warn": WARN, "waiting": INFO, "placed": OK, "lapsed": WARN,
     "declined": STOP, "not_eligible": STOP, "noshow": STOP, "failed": STOP, "recalled": STOP, "raised": STOP,
     "not_met": STOP,
 }  # fmt: skip

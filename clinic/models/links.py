@@ -12,6 +12,7 @@ from clinic.models.sites import Site
 class Purpose(models.TextChoices):
     SURVEY = "survey"
     FEED = "feed"
+    WAITLIST = "waitlist"
 
 
 class Link(models.Model):

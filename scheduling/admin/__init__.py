@@ -14,6 +14,7 @@ from scheduling.admin import (
     queues,
     referrals,
     resources,
+    waitlist,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "queues",
     "referrals",
     "resources",
+    "waitlist",
 ]

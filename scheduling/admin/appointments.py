@@ -121,7 +121,7 @@ class AppointmentAdmin(StepAdmin):
             name="book",
             label="Book what is held",
             take=bookings.book,
-            available=can_become(APPOINTMENT_MOVES, S.BOOKED),
+            available=lambda appointment: appointment.status == S.HELD and appointment.instead_of_id is None,
             consequence="The time is booked and the patient is told by e-mail.",
             done=lambda appointment: f"Booked: {named(appointment)}. The patient is told by e-mail.",
             main=True,
@@ -327,5 +327,5 @@ def unconfirmed(user, at: datetime):
 
 def held(user, at: datetime):
     """Kept for a patient who is deciding, and about to lapse."""
-    rows = Appointment.objects.visible_to(user).filter(status=S.HELD, held_until__gt=at)
+    rows = Appointment.objects.visible_to(user).filter(status=S.HELD, held_until__gt=at, instead_of=None)
     return rows.select_related("episode__patient", "site").order_by("held_until", "pk")

@@ -24,9 +24,12 @@ from scheduling.models import (
     Resource,
     StepNeed,
     Verdict,
+    WaitlistEntry,
+    WaitlistOffer,
 )
 from scheduling.models.evaluation import Outcome
 from scheduling.models.protocol import ResourceKind, Visit
+from scheduling.models.resource import Weekday
 from scheduling.search import HalfDay
 
 LONGEST_SEARCH = timedelta(days=400)
@@ -375,3 +378,53 @@ class Closed(serializers.Serializer):
 class PeriodAsked(serializers.Serializer):
     start = Instant()
     end = Instant()
+
+
+class WaitlistOfferSerializer(Shape):
+    class Meta:
+        model = WaitlistOffer
+        fields = ["id", "status", "during", "made_at", "until", "ended_at", "reason"]
+
+
+class WaitlistEntrySerializer(Shape):
+    patient = serializers.PrimaryKeyRelatedField(source="episode.patient_id", read_only=True)
+    place = serializers.IntegerField(read_only=True, help_text="1 is asked first. 0: no longer on the list.")
+    offers = WaitlistOfferSerializer(many=True, help_text="Every turn: offered, or passed over and why.")
+
+    class Meta:
+        model = WaitlistEntry
+        fields = [
+            "id",
+            "episode",
+            "patient",
+            "visit",
+            "earliest",
+            "latest",
+            "weekdays",
+            "status",
+            "place",
+            "added_at",
+            "added_by",
+            "offers",
+        ]
+
+
+class WaitlistAdded(serializers.Serializer):
+    """Which days would do. What is left out does not matter to the patient."""
+
+    episode = OwnRow(queryset=Episode.objects.all(), help_text="Planned, not yet injected.")
+    visit = serializers.ChoiceField(choices=Visit.choices)
+    earliest = Day(required=False, allow_null=True, default=None)
+    latest = Day(required=False, allow_null=True, default=None)
+    weekdays = serializers.ListField(
+        child=serializers.ChoiceField(choices=Weekday.choices),
+        required=False,
+        default=list,
+        max_length=7,
+        help_text="0 is Monday. Left out: any day.",
+    )
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["earliest"] and given["latest"] and given["latest"] < given["earliest"]:
+            raise serializers.ValidationError({"latest": "The last day is before the first."})
+        return given

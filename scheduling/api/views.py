@@ -15,7 +15,7 @@ from clinic.api.callers import seen_by
 from clinic.api.shapes import IdFilter, InstantFilter, Reason
 from clinic.api.versions import seen
 from clinic.api.views import Browsable, Listed, answers, step
-from scheduling import bookings, closures, evaluations, preparation, referrals, studies
+from scheduling import bookings, closures, evaluations, preparation, referrals, studies, waitlist
 from scheduling.api import cells
 from scheduling.api.offers import offered, unseal
 from scheduling.api.shapes import (
@@ -43,6 +43,8 @@ from scheduling.api.shapes import (
     Swapped,
     VerdictSerializer,
     VisitSearch,
+    WaitlistAdded,
+    WaitlistEntrySerializer,
     Wanted,
 )
 from scheduling.models import (
@@ -57,12 +59,14 @@ from scheduling.models import (
     Reservation,
     Resource,
     Verdict,
+    WaitlistEntry,
+    WaitlistOffer,
 )
 from scheduling.models.appointment import ReservationKind
 from scheduling.models.evaluation import Outcome
 from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.slots import Option
-from scheduling.states import AppointmentStatus, EpisodeStatus, ReferralStatus, VerdictStatus
+from scheduling.states import AppointmentStatus, EpisodeStatus, ReferralStatus, VerdictStatus, WaitlistStatus
 
 SIGN = "scheduling.sign_verdict"
 TAKEN = Prefetch(
@@ -386,6 +390,39 @@ class Closures(Browsable):
         return self.show(closures.reopen(self.get_object(), **self.signature()))
 
 
+class WaitlistFilter(filters.FilterSet):
+    episode = filters.UUIDFilter(field_name="episode_id")
+    patient = filters.UUIDFilter(field_name="episode__patient_id")
+    visit = filters.ChoiceFilter(choices=Visit.choices)
+    status = filters.ChoiceFilter(choices=WaitlistStatus.choices)
+
+
+class Waitlist(Browsable):
+    """Who waits for a time that becomes free, in the order in which they are asked: who has waited longest is first.
+    One patient at a time is asked, and the time is kept for them meanwhile."""
+
+    queryset = (
+        WaitlistEntry.objects.select_related("episode")
+        .prefetch_related(Prefetch("offers", WaitlistOffer.objects.order_by("made_at", "pk")))
+        .with_place()
+        .order_by("added_at", "pk")
+    )
+    serializer_class = WaitlistEntrySerializer
+    bodies = {"create": WaitlistAdded, "withdraw": Reason}
+    filterset_class = WaitlistFilter
+
+    @answers(WaitlistEntrySerializer, status=201)
+    def create(self, request: Any) -> Response:
+        """Put a patient at the end of the list. A booking they have stays until they accept a sooner time."""
+        body = self.given()
+        return self.show(waitlist.add(body.pop("episode"), **body, **self.signature()), status=201)
+
+    @step(WaitlistEntrySerializer, body=True)
+    def withdraw(self, request: Any, pk: str) -> Response:
+        """Take a patient off the list, with a reason. What was offered to them just now is taken back."""
+        return self.show(waitlist.withdraw(self.get_object(), **self.given(), **self.signature()))
+
+
 class Protocols(Listed):
     """Which visits and steps a treatment has, how long they take and what they need (FHIR PlanDefinition)."""
 
@@ -406,5 +443,6 @@ router.register("episodes", Episodes)
 router.register("appointments", Appointments)
 router.register("resources", Resources)
 router.register("closures", Closures)
+router.register("waitlist", Waitlist, basename="waitlist-entry")
 router.register("protocols", Protocols)
 router.registry.extend(cells.router.registry)

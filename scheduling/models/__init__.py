@@ -8,6 +8,7 @@ from scheduling.models.product import Harvest, Lot, Product, ReceiptCheck, Unit
 from scheduling.models.protocol import Protocol, ProtocolStep, StepNeed
 from scheduling.models.referral import Referral
 from scheduling.models.resource import Closure, Holiday, OpeningHours, Resource
+from scheduling.models.waitlist import FreedTime, WaitlistEntry, WaitlistOffer
 
 __all__ = [
     "Appointment",
@@ -17,6 +18,7 @@ __all__ = [
     "DiscReading",
     "Episode",
     "Evaluation",
+    "FreedTime",
     "Harvest",
     "Holiday",
     "InjectedLevel",
@@ -35,4 +37,6 @@ __all__ = [
     "StepNeed",
     "Unit",
     "Verdict",
+    "WaitlistEntry",
+    "WaitlistOffer",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import ArrayField, DateTimeRangeField, RangeOperators
+from django.contrib.postgres.fields.ranges import RangeStartsWith
 from django.db import models
 
 from clinic.models import Patient, Site
@@ -61,6 +62,14 @@ class Appointment(models.Model):
     status = models.CharField(max_length=10, choices=AppointmentStatus)
     during = DateTimeRangeField(help_text="From the first step's start to the last step's end.")
     held_until = models.DateTimeField(null=True, blank=True)
+    instead_of = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="A hold beside this booking, which stays until the patient takes the held time instead.",
+    )
     version = models.PositiveIntegerField(default=1, help_text="Rises with every change the patient is told of.")
     revision = models.PositiveIntegerField(default=1, help_text="Rises with every change: who saw less is out of date.")
     changed_at = models.DateTimeField()
@@ -74,12 +83,19 @@ class Appointment(models.Model):
                 | ~models.Q(status=AppointmentStatus.HELD),
                 name="a_hold_has_an_end",
             ),
+            models.CheckConstraint(
+                condition=models.Q(instead_of__isnull=True)
+                | models.Q(status__in=[AppointmentStatus.HELD, AppointmentStatus.CANCELLED]),
+                name="only_a_hold_stands_beside_a_booking",
+            ),
             # MRI may come twice; harvest and procedure are once per episode unless cancelled or missed. A harvest that
             # is done may be followed by another, because cells can fail to grow.
             models.UniqueConstraint(
                 fields=["episode", "visit"],
                 condition=models.Q(
-                    status__in=["held", "booked", "confirmed", "arrived"], visit__in=[Visit.HARVEST, Visit.PROCEDURE]
+                    status__in=["held", "booked", "confirmed", "arrived"],
+                    visit__in=[Visit.HARVEST, Visit.PROCEDURE],
+                    instead_of__isnull=True,
                 )
                 | models.Q(status="fulfilled", visit=Visit.PROCEDURE),
                 name="one_live_visit_per_episode",
@@ -166,6 +182,10 @@ class Reservation(models.Model):
                 | (~models.Q(kind=ReservationKind.CLOSURE) & models.Q(closure__isnull=True, step__isnull=False)),
                 name="a_reservation_is_for_a_step_or_a_closure",
             ),
+        ]
+        indexes = [
+            # What was given back and lies ahead: the waitlist looks for it every few seconds.
+            models.Index(RangeStartsWith("during"), condition=models.Q(live=False), name="released_reservations")
         ]
 
     def __str__(self) -> str:
