@@ -57,7 +57,7 @@ def measure(*, clients: int, rounds: int, soakers: int, seconds: float) -> dict[
         "clients": clients,
         "winners_per_round": raced["winners"] / rounds,
         "rounds_with_one_winner": raced["fair"],
-        "race_ms_per_answer": raced["ms"],
+        "race_ms_per_round": raced["ms"],
         "deadlocks": deadlocks() - before,
         "other_errors": raced["errors"] + soaked["errors"] + sum(map(len, wrong.values())),
         "overlaps": overlaps(),
@@ -66,6 +66,7 @@ def measure(*, clients: int, rounds: int, soakers: int, seconds: float) -> dict[
         "soak_seconds": seconds,
         "soak_done": soaked["done"],
         "soak_refused": soaked["refused"],
+        "soak_busy": soaked["busy"],
         "ops_per_s": soaked["ops_per_s"],
         "p99_ms": soaked["p99_ms"],
     }
@@ -217,7 +218,7 @@ def at_once(pool: ThreadPoolExecutor, jobs: list[Callable[[], Any]]) -> list[Any
 
 def soaking(port: int, clinic: Clinic, *, seconds: float, at: datetime) -> dict[str, Any]:
     """Everybody does what comes to mind, for a while."""
-    options = clinic.options(at, limit=60, per_day=12)
+    options = clinic.options(at, limit=120, per_day=6)
     rooms = list(Resource.objects.filter(site=clinic.site, patient=None).values_list("pk", "kind"))
     people = [
         Soaker(number, client, episode, options, rooms)
@@ -233,6 +234,7 @@ def soaking(port: int, clinic: Clinic, *, seconds: float, at: datetime) -> dict[
     return {
         "done": counts["done"],
         "refused": counts["refused"],
+        "busy": counts["busy"],
         "errors": counts["error"],
         "http_500": counts["http_500"],
         "ops_per_s": len(times) / took,
@@ -268,6 +270,7 @@ class Soaker:
         status, said = self.client.post(path, body, headers)
         self.times.append((time.perf_counter() - started) * 1000)
         self.counts["http_500"] += status >= 500
+        self.counts["busy"] += said.get("code") == "busy"
         typed = status in REFUSED and bool(said.get("detail"))
         self.counts["done" if status in DONE else "refused" if typed else "error"] += 1
         if status not in DONE and not typed:
