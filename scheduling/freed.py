@@ -26,7 +26,11 @@ WITH waiting AS (
       FROM scheduling_waitlistentry e
       JOIN scheduling_episode ep ON ep.id = e.episode_id
       JOIN clinic_patient p ON p.id = ep.patient_id
-     WHERE e.status = 'waiting')
+     WHERE e.status = 'waiting'),
+released AS MATERIALIZED (  -- by itself, so that it is read through its own index
+    SELECT r.id, r.during, r.resource_id, r.step_id
+      FROM scheduling_reservation r
+     WHERE NOT r.live AND lower(r.during) >= %(soonest)s AND EXISTS (SELECT FROM waiting))
 SELECT 'ended' AS what, o.id::text AS id, NULL::timestamptz AS starts
   FROM scheduling_waitlistoffer o
   JOIN scheduling_appointment h ON h.id = o.held_id
@@ -38,16 +42,21 @@ UNION ALL
 SELECT 'over', w.id::text, NULL FROM waiting w WHERE w.over
 UNION ALL
 SELECT 'freed', r.id::text, lower(r.during)
-  FROM scheduling_reservation r
-  JOIN scheduling_resource x ON x.id = r.resource_id
-  LEFT JOIN scheduling_appointmentstep s ON s.id = r.step_id
-  LEFT JOIN scheduling_appointment a ON a.id = s.appointment_id
- WHERE NOT r.live AND upper(r.during) > %(soonest)s
-   AND (r.kind = 'closure'
-        OR x.kind = 'patient' AND s."order" = 1 AND a.instead_of_id IS NULL AND lower(r.during) >= %(soonest)s)
-   AND x.site_id IN (SELECT site_id FROM waiting WHERE NOT over)
+  FROM released r
+  JOIN scheduling_resource x ON x.id = r.resource_id AND x.kind = 'patient'
+  JOIN scheduling_appointmentstep s ON s.id = r.step_id AND s."order" = 1
+  JOIN scheduling_appointment a ON a.id = s.appointment_id AND a.instead_of_id IS NULL
+ WHERE x.site_id IN (SELECT site_id FROM waiting WHERE NOT over)
    AND NOT EXISTS (SELECT FROM scheduling_freedtime f WHERE f.reservation_id = r.id)
    AND NOT EXISTS (SELECT FROM scheduling_waitlistoffer o WHERE o.held_id = a.id AND o.status <> 'accepted')
+UNION ALL
+SELECT 'freed', r.id::text, lower(r.during)
+  FROM scheduling_closure c
+  JOIN scheduling_reservation r ON r.closure_id = c.id AND NOT r.live
+  JOIN scheduling_resource x ON x.id = r.resource_id
+ WHERE c.reopened_at IS NOT NULL AND upper(c.during) > %(soonest)s
+   AND x.site_id IN (SELECT site_id FROM waiting WHERE NOT over)
+   AND NOT EXISTS (SELECT FROM scheduling_freedtime f WHERE f.reservation_id = r.id)
 UNION ALL
 SELECT 'due', f.id::text, lower(f.during)
   FROM scheduling_freedtime f
