@@ -257,7 +257,6 @@ def _blocking(found: slots.Shortage, site: Site) -> tuple[str, ...]:
 
 
 def _kind(kind: str, capability: str | None) -> str:
-    label = str(ResourceKind(kind).label)
-    if label[1:2].islower():
-        label = label[0].lower() + label[1:]
+    words = str(ResourceKind(kind).label).split()
+    label = " ".join(word.lower() if word[1:2].islower() else word for word in words)
     return f"{label} able to {capability}" if capability else label
