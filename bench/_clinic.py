@@ -49,8 +49,8 @@ RESERVATIONS = 50_000
 DAYS = 365
 ZONE = "America/Chicago"
 OPENS, MINUTES_OPEN = time(8), 540
-# How full one resource is on a busy day of the clinic and on a quiet one, of which there are as many: 85 % in the mean.
-BUSY, QUIET = (1.0, 1.0, 0.95, 0.9), (1.0, 0.8, 0.65, 0.5)
+# How full one resource is on a busy day of the clinic, and on a quiet one, which is every third: 85 % in the mean.
+BUSY, QUIET = (1.0, 1.0, 0.97, 0.93), (0.75, 0.65, 0.55, 0.45)
 STEPS = (
     # code, minutes, gap, needs (kind, role, turnover after)
     (StepCode.HARVEST, 30, (0, 0), ((K.INTERVENTIONALIST, "doctor", 0), (K.PROCEDURE_ROOM, "", 0), (K.NURSE, "", 0))),
@@ -137,7 +137,7 @@ def blocks_of(resources: int, first: date, days: int, wanted: int) -> Iterator[B
     dice = Random(7)
     hours = list(open_hours(first, days))
     each = wanted / (resources * len(hours))
-    fullness = [dice.choice((BUSY, QUIET)) for _ in hours]
+    fullness = [dice.choice((BUSY, BUSY, QUIET)) for _ in hours]
     for number in range(resources):
         for (opened, _), how_full in zip(hours, fullness, strict=True):
             for start, end in blocks_of_a_day(dice, dice.choice(how_full), int(each) + (dice.random() < each % 1)):

@@ -177,7 +177,7 @@ def _stretches(first: date, last: date) -> Iterator[tuple[date, date]]:
     while first <= last:
         ends = min(first + length - A_DAY, last)
         yield first, ends
-        first, length = ends + A_DAY, length * 4
+        first, length = ends + A_DAY, length * 2
 
 
 def _shortage(wishes: Wishes, first: date, last: date) -> slots.Shortage:
