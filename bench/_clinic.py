@@ -20,6 +20,7 @@ from scheduling import protocols
 from scheduling.models import (
     Appointment,
     AppointmentStep,
+    CriteriaSet,
     Episode,
     OpeningHours,
     Product,
@@ -48,8 +49,8 @@ RESERVATIONS = 50_000
 DAYS = 365
 ZONE = "America/Chicago"
 OPENS, MINUTES_OPEN = time(8), 540
-# How full a day of one resource is: half of them are full. The mean is 85 %.
-FULLNESS = (1.0, 1.0, 1.0, 0.85, 0.7, 0.55)
+# How full one resource is on a busy day of the clinic, and on a quiet one, which is every third: 85 % in the mean.
+BUSY, QUIET = (1.0, 1.0, 0.97, 0.93), (0.75, 0.65, 0.55, 0.45)
 STEPS = (
     # code, minutes, gap, needs (kind, role, turnover after)
     (StepCode.HARVEST, 30, (0, 0), ((K.INTERVENTIONALIST, "doctor", 0), (K.PROCEDURE_ROOM, "", 0), (K.NURSE, "", 0))),
@@ -105,8 +106,12 @@ def build() -> Clinic:
 
 def add_protocol() -> None:
     model = walk.protocol()
+    rules = model.criteria
+    criteria = CriteriaSet.objects.create(  # a verdict that lasts as long as the search looks
+        version="bench", title=rules.title, rules=rules.rules, valid_days=2 * DAYS, loaded_at=rules.loaded_at
+    )
     protocol = Protocol.objects.create(
-        code="bench", name="Four steps, autologous", product=model.product, criteria=model.criteria, max_levels=2
+        code="bench", name="Four steps, autologous", product=model.product, criteria=criteria, max_levels=2
     )
     for order, (code, minutes, (least, most), needs) in enumerate(STEPS, start=1):
         step = ProtocolStep.objects.create(
@@ -130,19 +135,26 @@ def patient(site: Site, mrn: str, *, at: datetime) -> Episode:
 def blocks_of(resources: int, first: date, days: int, wanted: int) -> Iterator[Block]:
     """About `wanted` stretches of busy time: 85 % of every resource's open hours, in two or three blocks a day."""
     dice = Random(7)
-    open_days = [day for day in (first + timedelta(days=n) for n in range(days)) if day.weekday() < 5]
-    each = wanted / (resources * len(open_days))
+    hours = list(open_hours(first, days))
+    each = wanted / (resources * len(hours))
+    fullness = [dice.choice((BUSY, BUSY, QUIET)) for _ in hours]
     for number in range(resources):
-        for day in open_days:
-            opened = at_local(day, OPENS, ZONE)
-            for start, end in blocks_of_a_day(dice, int(each) + (dice.random() < each % 1)):
+        for (opened, _), how_full in zip(hours, fullness, strict=True):
+            for start, end in blocks_of_a_day(dice, dice.choice(how_full), int(each) + (dice.random() < each % 1)):
                 yield number, opened + timedelta(minutes=5 * start), opened + timedelta(minutes=5 * end)
 
 
-def blocks_of_a_day(dice: Random, blocks: int) -> Iterator[tuple[int, int]]:
+def open_hours(first: date, days: int) -> Iterator[tuple[datetime, datetime]]:
+    for day in (first + timedelta(days=number) for number in range(days)):
+        if day.weekday() < 5:
+            opened = at_local(day, OPENS, ZONE)
+            yield opened, opened + timedelta(minutes=MINUTES_OPEN)
+
+
+def blocks_of_a_day(dice: Random, fullness: float, blocks: int) -> Iterator[tuple[int, int]]:
     """Ticks since the opening: so much of the day, cut into blocks, with what is free spread between them."""
     ticks = MINUTES_OPEN // 5
-    busy = round(ticks * dice.choice(FULLNESS))
+    busy = round(ticks * fullness)
     cuts = sorted(dice.sample(range(1, busy), blocks - 1))
     gaps = sorted(dice.randrange(ticks - busy + 1) for _ in range(blocks))
     for start, end, gap in zip([0, *cuts], [*cuts, busy], gaps, strict=True):

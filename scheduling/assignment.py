@@ -53,6 +53,8 @@ def assign(
 
     `spans` are the ticks each post takes, setup and turnover included; `starts` is when each step starts.
     """
+    if len(posts) == 1 and len(spans[0]) == 1:
+        return next(([name] for name, runs in candidates[0] if _free(runs, starts)), None)
     if any(_overlap(one, other) for own in spans for one, other in combinations(own, 2)):
         return None
     clashes = [
@@ -71,7 +73,10 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def _free(runs: list[tuple[int, int]], starts: Sequence[int]) -> bool:
-    return all(run >> starts[step] & 1 for step, run in runs)
+    for step, run in runs:  # noqa: SIM110 - the innermost loop of a search: a generator costs more than the test
+        if not run >> starts[step] & 1:
+            return False
+    return True
 
 
 def _first_fit(
@@ -84,10 +89,12 @@ def _first_fit(
     chosen: list[str] = []
     for able, clash in zip(candidates, clashes, strict=True):
         taken = _taken_by(chosen, clash)
-        unit = next((name for name, runs in able if name not in taken and _free(runs, starts)), None)
-        if unit is None:
+        for name, runs in able:
+            if name not in taken and _free(runs, starts):
+                chosen.append(name)
+                break
+        else:
             return None
-        chosen.append(unit)
     return chosen
 
 

@@ -112,13 +112,13 @@ def _void(site: Site, *, ignore: Appointment | None, at: datetime) -> list[objec
 
 
 class Spans(Aggregate):
-    """Ranges as pairs of whole numbers, the ticks since 1970 that each touches, four bytes a number. A year of them
+    """Ranges as pairs of whole numbers, the ticks since `zero` that each touches, four bytes a number. A year of them
     leaves the database in a tenth of the time that it takes as timestamps, row by row."""
 
     template = (
         "string_agg("
-        f"int4send(floor(date_part('epoch', lower(%(expressions)s)) / {SECONDS_A_TICK})::int) || "
-        f"int4send(ceil(date_part('epoch', upper(%(expressions)s)) / {SECONDS_A_TICK})::int), ''::bytea)"
+        f"int4send(floor(date_part('epoch', lower(%(expressions)s)) / {SECONDS_A_TICK})::int - %(zero)s) || "
+        f"int4send(ceil(date_part('epoch', upper(%(expressions)s)) / {SECONDS_A_TICK})::int - %(zero)s), ''::bytea)"
     )
     output_field = BinaryField()
 
@@ -132,11 +132,6 @@ def _taken(resources: Iterable[Resource], horizon: slots.Horizon, *, void: Colle
     )
     if void:
         rows = rows.exclude(step__in=void)
-    spans = rows.order_by().values_list("resource_id").annotate(spans=Spans("during"))
     zero = int(horizon.start.timestamp()) // SECONDS_A_TICK
-    return {
-        resource: horizon.bits(
-            (max(first - zero, 0), min(last - zero, horizon.ticks)) for first, last in iter_unpack(">ii", packed)
-        )
-        for resource, packed in spans
-    }
+    spans = rows.order_by().values_list("resource_id").annotate(spans=Spans("during", zero=zero))
+    return {resource: horizon.bits(iter_unpack(">ii", packed)) for resource, packed in spans}

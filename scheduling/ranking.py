@@ -52,5 +52,7 @@ def _when(option: Option, day: date, first_day: date, earliest: datetime | None,
 
 
 def _quietest(days: set[date], free: Mapping[date, int]) -> date | None:
-    """The day with the most free time, if there is a choice of days."""
-    return max(sorted(days), key=lambda day: free.get(day, 0)) if len(days) > 1 else None
+    """The day with the most free time, if there is a choice of days and one stands out."""
+    most = max((free.get(day, 0) for day in days), default=0)
+    calm = [day for day in days if free.get(day, 0) == most]
+    return calm[0] if len(calm) == 1 and len(days) > 1 else None

@@ -177,7 +177,7 @@ def _stretches(first: date, last: date) -> Iterator[tuple[date, date]]:
     while first <= last:
         ends = min(first + length - A_DAY, last)
         yield first, ends
-        first, length = ends + A_DAY, length * 4
+        first, length = ends + A_DAY, length * 2
 
 
 def _shortage(wishes: Wishes, first: date, last: date) -> slots.Shortage:
@@ -257,7 +257,6 @@ def _blocking(found: slots.Shortage, site: Site) -> tuple[str, ...]:
 
 
 def _kind(kind: str, capability: str | None) -> str:
-    label = str(ResourceKind(kind).label)
-    if label[1:2].islower():
-        label = label[0].lower() + label[1:]
+    words = str(ResourceKind(kind).label).split()
+    label = " ".join(word.lower() if word[1:2].islower() else word for word in words)
     return f"{label} able to {capability}" if capability else label

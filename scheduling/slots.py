@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import combinations, pairwise
 from operator import or_
 
@@ -228,7 +228,8 @@ class _Search:
         self._filled: dict[tuple[int, str], int] = {}
         self._rest: dict[tuple[int, str], int] = {}
         self._able: dict[Post, list[Candidate]] = {}
-        self.alone = self._folded([self._step(number) for number in range(len(chain))])
+        possible = self._each_kind_is_there()
+        self.alone = self._folded([self._step(number) if possible else 0 for number in range(len(chain))])
         self.threads = [[self.alone]]
         self.starts = self.alone[0]
         for post in self.posts:
@@ -238,6 +239,16 @@ class _Search:
                 self.starts &= reduce(or_, (suffixes[0] for suffixes in self.threads[-1]), 0)
 
     # Bits: where could it start?
+
+    def _each_kind_is_there(self) -> bool:
+        """Whether each kind could ever do its part, were all others there. The scarcest is asked first: most proofs
+        that nothing fits end here."""
+        wanted = {(need.kind, number) for number, step in enumerate(self.chain) for need in step.needs}
+        for kind, number in sorted(wanted, key=lambda pair: (len(self.units.get(pair[0], ())), pair)):
+            self._filled[number, kind] = self._seated(number, kind, None, None)
+            if not self._filled[number, kind]:
+                return False
+        return True
 
     def _span(self, number: int, index: int) -> tuple[int, int]:
         """For how many ticks before the step a unit is taken by this need, and for how many altogether."""
@@ -306,8 +317,6 @@ class _Search:
             bits = self.days.within(eroded(self.horizon.all, self.ticks[number]), self.ticks[number] - 1)
             for other in dict.fromkeys(need.kind for need in self.chain[number].needs):
                 if other != kind:
-                    if (number, other) not in self._filled:
-                        self._filled[number, other] = self._seated(number, other, None, None)
                     bits &= self._filled[number, other]
             self._rest[number, kind] = bits
         return self._rest[number, kind]
@@ -375,19 +384,29 @@ class _Search:
     def _filled_by(self, starts: Sequence[int]) -> dict[tuple[int, int], list[str]] | None:
         """The units for each (number of the step, number of the need); kinds do not compete, each is settled alone."""
         filled: dict[tuple[int, int], list[str]] = {}
-        for kind in dict.fromkeys(post.kind for post in self.posts):
-            posts = [post for post in self.posts if post.kind == kind]
-            spans = []
-            for post in posts:
-                taken = [(starts[number], *self._span(number, index)) for number, index in post.seats]
-                spans.append([(start - setup, start - setup + ticks) for start, setup, ticks in taken])
-            chosen = assign(posts, spans, [self._candidates(post) for post in posts], starts)
+        for posts, taken, candidates in self._by_kind:
+            spans = [
+                [(starts[number] - setup, starts[number] - setup + ticks) for number, setup, ticks in seats]
+                for seats in taken
+            ]
+            chosen = assign(posts, spans, candidates, starts)
             if chosen is None:
                 return None
             for post, unit in zip(posts, chosen, strict=True):
                 for seat in post.seats:
                     filled.setdefault(seat, []).append(unit)
         return filled
+
+    @cached_property
+    def _by_kind(self) -> list[tuple[list[Post], list[list[tuple[int, int, int]]], list[list[Candidate]]]]:
+        """The posts of each kind, for each of them when it is taken (step, ticks before it, ticks in all), and who
+        could fill it."""
+        found = []
+        for kind in dict.fromkeys(post.kind for post in self.posts):
+            posts = [post for post in self.posts if post.kind == kind]
+            taken = [[(number, *self._span(number, index)) for number, index in post.seats] for post in posts]
+            found.append((posts, taken, [self._candidates(post) for post in posts]))
+        return found
 
     def _candidates(self, post: Post) -> list[Candidate]:
         """The units that could fill the post at some time, with each step and from where they are free for it."""

@@ -85,10 +85,13 @@ class Horizon:
         return first, max(first, last)
 
     def bits(self, spans: Iterable[tuple[int, int]]) -> int:
-        """All spans of ticks in one integer: written as digits first, because a year of bookings is many spans."""
+        """All spans of ticks in one integer, cut to the horizon: written as digits first, because a year of bookings is
+        many spans."""
         digits = bytearray(b"0") * self.ticks
         for first, last in spans:
-            digits[first:last] = b"1" * (last - first)
+            begin = max(first, 0)
+            digits[begin:last] = b"1" * (last - begin)
+        del digits[self.ticks :]
         digits.reverse()
         return int(digits, 2)
 

@@ -262,6 +262,20 @@ def test_the_finder_keeps_to_the_weekdays_asked_for(desk, episode):
     assert {offer.words[:3] for offer, _ in response.context["offers"]} == {"Thu"}
 
 
+def test_the_finder_keeps_to_the_half_day_and_the_physician_asked_for_and_gives_the_reason(desk, episode):
+    doctor = Resource.objects.get(site=episode.patient.site, name="Dr Jonas Lindqvist")
+
+    response = look(
+        desk, episode, visit=Visit.PROCEDURE, earliest="2026-05-12", half_day="afternoon", people=[doctor.pk]
+    )
+
+    offer = response.context["offers"][0][0]
+    assert offer.words == "Tue 12 May 2026, 12:00-15:30 (Chicago)"
+    assert "Dr Jonas Lindqvist" in {name: who for name, _, who in offer.steps}["Harvest"]
+    assert offer.why == "The earliest time that fits; no waiting between the steps; with those asked for."
+    assert offer.why in response.content.decode()
+
+
 @pytest.mark.parametrize(
     "query", [{"visit": "nonsense"}, {"visit": "mri", "move": "x"}, {"visit": "mri", "event": "1"}]
 )

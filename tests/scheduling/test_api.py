@@ -148,7 +148,48 @@ def test_when_nothing_fits_the_answer_says_why(desk, episode):
     found = desk.get(f"{API}/episodes/{episode.pk}/slots/", {"visit": "procedure", "earliest": "2026-05-11"}).json()
 
     assert found["options"] == []
-    assert "C-arm" in found["shortage"]
+    assert found["shortage"] == "Injection needs 1 C-arm; the clinic has none."
+    assert (found["blocking"], found["first_start"]) == ([], "2026-05-11T13:00:00Z")
+
+
+def test_when_the_time_is_taken_the_answer_names_who_has_it_and_the_first_start_without_them(desk, episode, site, at):
+    for c_arm in Resource.objects.filter(site=site, kind=ResourceKind.C_ARM):
+        during = DateTimeTZRange(at, at + timedelta(days=365))
+        closures.close(c_arm, during=during, reason="Maintenance", by=walk.BY, at=at, plan={})
+
+    found = desk.get(f"{API}/episodes/{episode.pk}/slots/", {"visit": "procedure", "earliest": "2026-05-11"}).json()
+
+    assert [words.partition(",")[0] for words in found["blocking"]] == ["C-arm 1: closed", "C-arm 2: closed"]
+    assert found["first_start"] == "2026-05-11T13:00:00Z"
+
+
+def test_every_time_says_why_it_stands_where_it_does(desk, episode):
+    reasons = [offer["reason"] for offer in offers(desk, episode.pk, limit=2)]
+
+    assert reasons == [
+        "The earliest time that fits; no waiting between the steps.",
+        "On the earliest day that fits; no waiting between the steps.",
+    ]
+
+
+def test_a_search_keeps_to_the_half_day_and_the_people_asked_for(desk, episode, site):
+    doctor = Resource.objects.get(site=site, name="Dr Jonas Lindqvist")
+
+    found = offers(desk, episode.pk, half_day="afternoon", people=[doctor.pk], limit=5)
+
+    begins = {walk.datetime.fromisoformat(offer["start"]).astimezone(site.zone).hour >= 12 for offer in found}
+    taken = {row["name"] for offer in found for step in offer["steps"] for row in step["resources"]}
+    assert begins == {True}
+    assert {name for name in taken if name.startswith("Dr ")} == {"Dr Jonas Lindqvist"}
+
+
+@pytest.mark.parametrize("wrong", [{"half_day": "night"}, {"people": ["x"]}, {"people": [0]}, {"weekdays": [7]}])
+def test_a_preference_that_makes_no_sense_is_refused(desk, episode, wrong):
+    asked = {"visit": "procedure", "earliest": "2026-05-11"} | wrong
+
+    answer = desk.get(f"{API}/episodes/{episode.pk}/slots/", asked)
+
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, list(wrong))
 
 
 def test_a_search_keeps_to_the_weekdays_and_number_asked_for(desk, episode):
