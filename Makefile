@@ -42,7 +42,7 @@ rehearse: $(VENV)/.demo ## a clinic's two years on real input: make rehearse PAT
 	@if [ -z "$(PATIENTS)" ] || [ -z "$(MRI)" ]; then echo 'Usage: make rehearse PATIENTS=FILE MRI=FILE ARGS="--months 26 --json OUT"'; exit 2; fi
 	@$(SERVICES) $(PY) manage.py rehearse --patients "$(PATIENTS)" --mri "$(MRI)" $(ARGS)
 
-bench: $(VENV)/.dev ## what is fast, and how fast: make bench ONLY=name
+bench: $(VENV)/.bench ## what is fast, and how fast: make bench ONLY=name
 	@$(SERVICES) $(PY) -m bench $(if $(ONLY),--only "$(ONLY)") $(ARGS)
 
 states: $(VENV)/.dev ## draw docs/states.md again from the tables of legal moves
@@ -53,6 +53,7 @@ lock: $(VENV)/.dev ## pin again after a change in requirements*.in; ARGS="--upgr
 	@$(VENV)/bin/uv $(LOCK) requirements.in -o requirements.txt $(ARGS)
 	@$(VENV)/bin/uv $(LOCK) -c requirements.txt requirements-demo.in -o requirements-demo.txt $(ARGS)
 	@$(VENV)/bin/uv $(LOCK) -c requirements-demo.txt requirements-dev.in -o requirements-dev.txt $(ARGS)
+	@$(VENV)/bin/uv $(LOCK) -c requirements-dev.txt requirements-bench.in -o requirements-bench.txt $(ARGS)
 
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line
 
@@ -85,3 +86,8 @@ $(VENV)/.dev: requirements-dev.txt | $(VENV)/.made
 	@echo 'Installing the pinned packages with the development tools (once; about a minute) ...'
 	@$(PIP) -r requirements-dev.txt
 	@touch $(VENV)/.run $(VENV)/.demo $@
+
+$(VENV)/.bench: requirements-bench.txt | $(VENV)/.made
+	@echo 'Installing the pinned packages with what the benches compare with (once; about a minute) ...'
+	@$(PIP) -r requirements-bench.txt
+	@touch $(VENV)/.run $(VENV)/.demo $(VENV)/.dev $@

@@ -7,8 +7,8 @@ from clinic.models import Patient
 from clinic.roles import CLINICIAN, COORDINATOR, DESK, PERMISSIONS
 from followup.demo import walk
 
-# For superusers only: keys to the machine's doors, and who works where.
-NOBODYS = {"clinic.apitoken", "clinic.staffmember"}
+# For superusers only: keys to the machine's doors, who works where, and the answers kept for repeated requests.
+NOBODYS = {"clinic.apitoken", "clinic.staffmember", "clinic.keptanswer"}
 
 
 def may(user):
