@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from struct import iter_unpack
+from uuid import UUID
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import Aggregate, BinaryField, Q
@@ -105,7 +106,7 @@ def _open_ticks(site: Site, hours: Iterable[OpeningHours], horizon: slots.Horizo
     )
 
 
-def _void(site: Site, *, ignore: Appointment | None, at: datetime) -> list[object]:
+def _void(site: Site, *, ignore: Appointment | None, at: datetime) -> list[UUID]:
     """The steps whose time does not count: of an appointment that is to move, and of holds that have run out, whether
     or not the sweep has been by."""
     lapsed = Q(appointment__site=site, appointment__status=AppointmentStatus.HELD, appointment__held_until__lte=at)
@@ -125,7 +126,7 @@ class Spans(Aggregate):
     output_field = BinaryField()
 
 
-def _taken(resources: Iterable[Resource], horizon: slots.Horizon, *, void: Collection[object]) -> dict[int, int]:
+def _taken(resources: Iterable[Resource], horizon: slots.Horizon, *, void: Collection[UUID]) -> dict[int, int]:
     """The busy ticks of each resource."""
     rows = Reservation.objects.filter(
         live=True,

@@ -4,6 +4,7 @@ again, under locks, and the database decides."""
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -86,7 +87,7 @@ class Wishes:
             noon if self.half_day == HalfDay.MORNING else ends,
         )
 
-    def bounds(self) -> dict[str, datetime | None]:
+    def bounds(self) -> dict[str, Any]:
         shortest = timedelta(minutes=chains.minutes_to_end_of(StepCode.INJECTION, self.chain))
         return {"not_before": self.at + slots.TICK, "not_after": self.until and self.until - shortest}
 
