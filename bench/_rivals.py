@@ -4,6 +4,7 @@ recovery fit, with one physician for harvest and injection. Each is written for 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 
 from django.db import connection
 from ortools.sat.python import cp_model
@@ -227,7 +228,7 @@ SELECT DISTINCT at FROM harvest, generate_series(lower(start), upper(start), '5 
 """
 
 
-def multiranges(**asked: object) -> list[datetime]:
+def multiranges(**asked: Any) -> list[datetime]:
     with connection.cursor() as cursor:
         cursor.execute(MULTIRANGES, asked)
         return [at for (at,) in cursor.fetchall()]
