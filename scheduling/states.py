@@ -49,7 +49,7 @@ EPISODE_MOVES: dict[str, set[str]] = {
 
 
 class AppointmentStatus(TextChoices):
-    HELD = "held", "Held for a few minutes"
+    HELD = "held", "Held for a while"
     BOOKED = "booked"
     CONFIRMED = "confirmed"
     ARRIVED = "arrived"
