@@ -60,7 +60,7 @@ def test_the_page_of_a_treatment_tells_its_eight_steps_and_what_is_next(desk, pa
         assert f"{number}. {name}" in page
     assert page.count('aria-current="step"') == 1
     assert page.count('<li class="done">') == 2
-    assert offered(response) == ["Find a time for the procedure", "Cancel the treatment"]
+    assert offered(response) == ["Find a time for the procedure", "Add to the waitlist", "Cancel the treatment"]
 
 
 def test_an_expanded_product_needs_its_harvest_booked_first(desk, patient, at):
