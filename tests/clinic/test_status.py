@@ -13,7 +13,7 @@ from clinic.models import StatusChange
 from clinic.status import StepRefused, move, note
 from followup.demo import walk
 from scheduling.models import Referral
-from scheduling.states import REFERRAL_MOVES, ReferralStatus
+from scheduling.states import REFERRAL_MOVES, OfferStatus, ReferralStatus
 
 STATES = (clinic.states, scheduling.states, followup.states)
 TABLES = {
@@ -78,10 +78,13 @@ def test_a_note_is_kept_although_the_status_stays(referral, at):
     assert changes(referral) == [("received", "received", "ann", at, "Called the practice")]
 
 
+BORN_ENDED = {OfferStatus.PASSED}  # a turn on the waitlist at which somebody was passed over is only written down
+
+
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_a_table_of_moves_covers_its_states_and_every_state_can_be_reached(table):
     states = type(next(iter(table)))
-    reached, waiting = set(), [next(iter(table))]
+    reached, waiting = set(), [next(iter(table)), *(state for state in BORN_ENDED if type(state) is states)]
     while waiting:
         state = waiting.pop()
         reached.add(state)
