@@ -52,7 +52,7 @@ class Question:
             clinic.site, chains.kinds(self.chain), patient=clinic.episode.patient, at=clinic.at
         )
         self.units = self.roster.units(self.horizon)
-        self.opened = availability.opening(clinic.site, self.roster.resources[:1], self.horizon).popitem()[1]
+        self.opened = self.roster.hours.opening(self.roster.resources[:1], self.horizon).popitem()[1]
 
     def ask(self, units: list[Unit] | None = None, horizon: slots.Horizon | None = None) -> tuple[slots.Option, ...]:
         horizon = horizon or self.horizon
