@@ -11,8 +11,10 @@ from typing import Any
 
 from django.utils.timezone import now
 
-from bench import _clinic, _rivals, _web
-from bench._timing import milliseconds
+from bench import _clinic, _rivals
+from bench._service import Client, gunicorn
+from bench._timing import in_the_database, milliseconds
+from clinic import links
 from clinic.clock import day_bounds
 from scheduling import availability, bookings, chains, slots
 from scheduling.models.protocol import ResourceKind, Visit
@@ -21,6 +23,7 @@ from scheduling.units import Unit
 OPTIONS = 20
 SECONDS = 15.0  # the most that CP-SAT and the scan are given; what is not done by then is reported as a lower bound
 REQUESTS, BOOKINGS = 120, 50
+WARM_UP = 20  # until each connection keeps the plans of what it asks
 GROWTH_DAYS = 3650
 
 
@@ -154,7 +157,7 @@ def through_the_api(clinic: _clinic.Clinic) -> dict[str, Any]:
     }
     whole = milliseconds(lambda: _rivals.multiranges(**asked, last=clinic.last), times=3)
     month = milliseconds(lambda: _rivals.multiranges(**asked, last=clinic.first + timedelta(days=27)), times=3)
-    taken = _web.times(clinic, f"earliest={clinic.first}&latest={clinic.last}&limit={OPTIONS}", requests=REQUESTS)
+    taken = asked_over_the_wire(clinic)
     return {
         "api_p50_ms": median(taken),
         "api_p95_ms": quantiles(taken, n=20)[-1],
@@ -164,18 +167,45 @@ def through_the_api(clinic: _clinic.Clinic) -> dict[str, Any]:
     }
 
 
-def booked(clinic: _clinic.Clinic) -> dict[str, Any]:
-    """One visit after the other, found, booked and given up again; only the booking is timed."""
+def asked_over_the_wire(clinic: _clinic.Clinic) -> list[float]:
+    """The milliseconds of each request to a service behind gunicorn, after a few that do not count."""
+    until = clinic.at + timedelta(days=1)
+    _, secret = links.issue_token(clinic.site, name="Bench", may_write=False, expires_at=until, at=clinic.at)
+    asked = {"visit": "procedure", "earliest": str(clinic.first), "latest": str(clinic.last), "limit": str(OPTIONS)}
     taken = []
-    for number in range(BOOKINGS):
+    with gunicorn(workers=1, threads=2) as port:
+        client = Client(port, [secret])
+        for _ in range(WARM_UP + REQUESTS):
+            begun = perf_counter()
+            status, found = client.get(f"episodes/{clinic.episode.pk}/slots", **asked)
+            taken.append((perf_counter() - begun) * 1000)
+            assert (status, len(found.get("options", ()))) == (200, OPTIONS), found
+        client.close()
+    return taken[WARM_UP:]
+
+
+def booked(clinic: _clinic.Clinic) -> dict[str, Any]:
+    """One visit after the other, found, booked and given up again; only the booking is timed: its statements and its
+    commit as the database answers them, and the whole with what Python does in between."""
+    taken, whole = [], []
+    for number in range(WARM_UP + BOOKINGS):
         at = now()
         episode = _clinic.patient(clinic.site, f"MRN-{number}", at=at)
         found = bookings.find(episode, visit=Visit.PROCEDURE, earliest=clinic.first, latest=clinic.last, at=at, limit=1)
         begun = perf_counter()
-        visit = bookings.book_at(episode, visit=Visit.PROCEDURE, option=found.options[0], by="bench", at=at)
-        taken.append((perf_counter() - begun) * 1000)
+        with in_the_database() as statements:
+            visit = bookings.book_at(episode, visit=Visit.PROCEDURE, option=found.options[0], by="bench", at=at)
+        whole.append((perf_counter() - begun) * 1000)
+        taken.append(sum(statements))
         bookings.cancel(visit, reason="Bench", by="bench", at=at)
-    return {"book_p50_ms": median(taken), "book_p95_ms": quantiles(taken, n=20)[-1]}
+    taken, whole = taken[WARM_UP:], whole[WARM_UP:]
+    return {
+        "book_statements": len(statements),
+        "book_p50_ms": median(taken),
+        "book_p95_ms": quantiles(taken, n=20)[-1],
+        "book_with_python_p50_ms": median(whole),
+        "book_with_python_p95_ms": quantiles(whole, n=20)[-1],
+    }
 
 
 def growing(search: Question) -> dict[str, Any]:

@@ -232,12 +232,11 @@ def swap(
     visits.refuse_second(appointment)
     resources = diary.lock({out.pk, into.pk})
     out, into = resources[out.pk], resources[into.pk]
-    visits.let_lapse({into.pk}, by=by, at=at)
 
     steps = [step for step in appointment.steps.order_by("order") if step.during.lower > at]
     taken = diary.seats_of(out, steps, filled_by=into)
     chains.check_substitute(out, into, [steps[seat.place] for seat in taken])
-    diary.check_free(taken)
+    visits.make_way(taken, {into.pk}, by=by, at=at)
     diary.check_open(appointment.site, taken)
     diary.give_up_seats(out, steps)
     diary.reserve(appointment, steps, taken)

@@ -122,7 +122,7 @@ def _locked(
     visits = list(Appointment.objects.filter(pk__in=found).order_by("pk").select_for_update(of=("self",), no_key=True))
     wanted = {resource.pk}.union(*(diary.resources_of(visit) for visit in visits))
     diary.lock(wanted.union(*(chains.resource_ids(option) for option in plan.values() if option)))
-    let_lapse({resource.pk}, by=by, at=at)
+    let_lapse(diary.lapsed_on({resource.pk}, at=at), by=by, at=at)
     visits = list(affected(resource, during))
     if forgotten := [visit for visit in visits if str(visit.pk) not in plan or visit.pk not in found]:
         on = spoken_range(during.lower, during.upper, resource.site.zone)

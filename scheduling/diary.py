@@ -97,10 +97,10 @@ def lock(resource_ids: Collection[int]) -> dict[int, Resource]:
     return {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
 
 
-def lapsed_on(resource_ids: Collection[int], *, at: datetime) -> list[Appointment]:
-    """Holds that have run out and still sit on these resources, locked. One that somebody is working on is left out."""
+def lapsed_on(resource_ids: Collection[int], *, at: datetime) -> QuerySet[Appointment]:
+    """Holds that have run out and still sit on these resources."""
     here = Reservation.objects.filter(step__appointment=OuterRef("pk"), resource__in=resource_ids, live=True)
-    return list(lapsed(at=at).filter(Exists(here)).order_by("pk").select_for_update(skip_locked=True, of=("self",)))
+    return lapsed(at=at).filter(Exists(here))
 
 
 def lapsed(*, at: datetime) -> QuerySet[Appointment]:

@@ -4,6 +4,8 @@ cells' own time. Each limit carries the sentence that explains it, for the searc
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from django.db.models import Q
+
 from clinic.clock import local_date
 from clinic.models import Patient
 from clinic.status import StepRefused
@@ -21,6 +23,7 @@ FIRM = (
     AppointmentStatus.FULFILLED,
 )
 NO_CELLS = (HarvestStatus.FAILED, HarvestStatus.DISCARDED)
+ASKED = ("patient__site", "protocol__product", "verdict__criteria")  # what the limits of an episode hang on
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def check_bookable(episode: Episode, *, visit: str, at: datetime, moving: bool =
         raise StepRefused(f"This treatment is no longer planned ({episode.get_status_display()}).")
     check_verdict(episode.verdict)
     check_product(episode.protocol.product)
-    if not moving and (present := firm(episode, visit) or _held(episode, visit, at=at)):
+    kept = Q(visit=visit, status=AppointmentStatus.HELD, held_until__gt=at)
+    if not moving and (present := _any(episode, _firm(visit) | kept)):
         raise StepRefused(
             f"This treatment has its {present.get_visit_display()} on {said(_day(present))} already. Move that one."
         )
@@ -91,14 +95,17 @@ def needs_harvest(episode: Episode) -> bool:
 
 def firm(episode: Episode, visit: str) -> Appointment | None:
     """The episode's booked or finished visit of this kind. A harvest that gave no cells does not count."""
-    visits = episode.appointments.filter(visit=visit, status__in=FIRM)
-    if visit == Visit.HARVEST:
-        visits = visits.exclude(harvest__status__in=NO_CELLS)
-    return visits.first()
+    return _any(episode, _firm(visit))
 
 
-def _held(episode: Episode, visit: str, *, at: datetime) -> Appointment | None:
-    return episode.appointments.filter(visit=visit, status=AppointmentStatus.HELD, held_until__gt=at).first()
+def _firm(visit: str) -> Q:
+    found = Q(visit=visit, status__in=FIRM)
+    return found & ~Q(harvest__status__in=NO_CELLS) if visit == Visit.HARVEST else found
+
+
+def _any(episode: Episode, wanted: Q) -> Appointment | None:
+    """Not `first()`: with a limit and an order, a kept plan walks through every visit of the clinic."""
+    return next(iter(episode.appointments.filter(wanted)), None)
 
 
 # On which days?

@@ -20,7 +20,7 @@ from scheduling.models.protocol import ResourceKind, StepCode
 SEARCHED = timedelta(days=60)  # how far a search looks when nobody says how far
 GRID_MINUTES = 15  # patients are asked to come at a quarter of an hour
 PER_DAY = 3  # options of one day, so that a list of twenty covers more than one
-FIRST_LOOK = timedelta(days=28)  # the first options seldom need the whole year: look so far, then further
+FIRST_LOOK = timedelta(days=42)  # the first options seldom need the whole year: look so far, then further
 A_DAY = timedelta(days=1)
 
 
@@ -163,9 +163,10 @@ def _options(
         )
         # a chain that waits in its gaps may end later than the shortest one
         options = tuple(option for option in options if not wishes.until or _injection_end(option) <= wishes.until)
+        staffed = [unit.free for unit in units if unit.kind != ResourceKind.PATIENT]
         for day in {local_date(option.start, wishes.site.zone) for option in options}:
             hours = horizon.mask(*day_bounds(day, wishes.site.zone), outward=True)
-            free[day] = sum((unit.free & hours).bit_count() for unit in units if unit.kind != ResourceKind.PATIENT)
+            free[day] = sum([(own & hours).bit_count() for own in staffed])
         found += options
         if len(found) >= limit:
             break

@@ -89,7 +89,7 @@ class Horizon:
         many spans."""
         digits = bytearray(b"0") * self.ticks
         for first, last in spans:
-            begin = max(first, 0)
+            begin = max(0, first)  # max() would be a fifth of the whole
             digits[begin:last] = b"1" * (last - begin)
         del digits[self.ticks :]
         digits.reverse()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from scheduling.ticks import TICK_MINUTES
 
@@ -80,6 +81,28 @@ class Option:
     @property
     def end(self) -> datetime:
         return self.steps[-1].end
+
+    def packed(self) -> list[Any]:
+        """The option in what JSON can hold, for its way through a form, a client or a row."""
+        return [
+            [step.code, step.start.isoformat(), step.end.isoformat(), [list(units) for units in step.units]]
+            for step in self.steps
+        ]
+
+    @classmethod
+    def unpacked(cls, steps: Iterable[Any]) -> Option:
+        """What was `packed`."""
+        return cls(
+            tuple(
+                Placed(
+                    code,
+                    datetime.fromisoformat(start),
+                    datetime.fromisoformat(end),
+                    tuple(tuple(units) for units in needs),
+                )
+                for code, start, end, needs in steps
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from clinic.clock import local_date, spoken
 from clinic.status import Stale, StepRefused, note
@@ -34,6 +34,7 @@ def place(
     """Write a new visit with its steps, reservations and cells. Call inside a transaction."""
     protocol_steps = chains.protocol_steps(episode.protocol, visit=visit)
     taken = claim(option, episode, visit=visit, protocol_steps=protocol_steps, by=by, at=at)
+    let_lapse(diary.lapsed(at=at).filter(episode=episode, visit=visit), by=by, at=at)
     episode = fresh(episode)
     check(episode, visit, option, taken, at=at, moving=instead_of is not None)
     appointment = Appointment.objects.create(
@@ -81,25 +82,35 @@ def claim(
     own = diary.patient_resource(episode.patient)
     given_back = diary.resources_of(moving) if moving else set()
     resources = diary.lock(chains.resource_ids(option) | given_back | {own.pk})
-    let_lapse(resources.keys(), by=by, at=at)
     if moving:
         diary.release(moving)
     taken = chains.takings(option, chain, resources=resources, patient=resources[own.pk])
-    diary.check_free(taken)
+    make_way(taken, resources.keys(), by=by, at=at)
     return taken
 
 
-def let_lapse(resource_ids: Collection[int], *, by: str, at: datetime) -> None:
-    """End the holds that have run out and still sit on these resources. Call with the resources locked."""
-    for held in diary.lapsed_on(resource_ids, at=at):
-        lapse(held, by=by, at=at)
+def make_way(taken: list[Taking], resource_ids: Collection[int], *, by: str, at: datetime) -> None:
+    """TimeTaken, unless all that is in the way are holds that have run out: those end. Call with the resources locked.
+
+    Seldom is anything in the way, so that is asked first."""
+    try:
+        diary.check_free(taken)
+    except diary.TimeTaken:
+        if not let_lapse(diary.lapsed_on(resource_ids, at=at), by=by, at=at):
+            raise
+        diary.check_free(taken)
+
+
+def let_lapse(run_out: QuerySet[Appointment], *, by: str, at: datetime) -> int:
+    """End these holds, which have run out, and say how many. One that somebody is working on is left to them."""
+    held = run_out.order_by("pk").select_for_update(skip_locked=True, of=("self",))
+    return sum(1 for appointment in list(held) if lapse(appointment, by=by, at=at))
 
 
 def fresh(episode: Episode) -> Episode:
     """The episode as it is now. Its verdict is locked, so that nobody withdraws it before we are done."""
     list(Verdict.objects.filter(episode=episode).select_for_update(of=("self",), no_key=True))
-    related = ("patient__site", "protocol__product", "verdict__criteria")
-    return Episode.objects.select_related(*related).get(pk=episode.pk)
+    return Episode.objects.select_related(*limits.ASKED).get(pk=episode.pk)
 
 
 def check(

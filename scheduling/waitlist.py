@@ -150,7 +150,7 @@ def accept(offer: WaitlistOffer, *, by: str, at: datetime) -> WaitlistOffer:
     if stale := _stale(offer):
         raise OfferOver(stale)
     why = "Offered off the waitlist, and accepted."
-    bookings.take_up(_held(offer), option=_unpacked(offer), reason=why, by=by, at=at)
+    bookings.take_up(_held(offer), option=slots.Option.unpacked(offer.option or ()), reason=why, by=by, at=at)
     return _accepted(offer, reason="", by=by, at=at)
 
 
@@ -364,7 +364,7 @@ def _make(
         entry=entry,
         made_at=at,
         during=DateTimeTZRange(option.start, option.end),
-        option=_packed(option),
+        option=option.packed(),
         held=held,
         until=until,
     )
@@ -381,21 +381,3 @@ def _make(
         )
         messages.queue([told])
     return offer
-
-
-def _packed(option: slots.Option) -> list[list[Any]]:
-    return [
-        [step.code, step.start.isoformat(), step.end.isoformat(), [list(units) for units in step.units]]
-        for step in option.steps
-    ]
-
-
-def _unpacked(offer: WaitlistOffer) -> slots.Option:
-    return slots.Option(
-        tuple(
-            slots.Placed(
-                code, datetime.fromisoformat(start), datetime.fromisoformat(end), tuple(tuple(units) for units in needs)
-            )
-            for code, start, end, needs in offer.option or ()
-        )
-    )

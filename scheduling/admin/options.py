@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
@@ -12,36 +11,21 @@ from clinic import clock
 from clinic.status import StepRefused
 from scheduling.models import Resource
 from scheduling.models.protocol import StepCode
-from scheduling.slots import Option, Placed
+from scheduling.slots import Option
 
 SALT = "scheduling.option"
 
 
 def seal(option: Option) -> str:
-    steps = [
-        [step.code, step.start.isoformat(), step.end.isoformat(), [list(units) for units in step.units]]
-        for step in option.steps
-    ]
-    return signing.dumps(steps, salt=SALT, compress=True)
+    return signing.dumps(option.packed(), salt=SALT, compress=True)
 
 
 def unseal(sealed: str) -> Option:
     """The option that was offered; StepRefused for anything else."""
     try:
-        steps = signing.loads(sealed, salt=SALT, max_age=24 * 60 * 60)
+        return Option.unpacked(signing.loads(sealed, salt=SALT, max_age=24 * 60 * 60))
     except signing.BadSignature as forged:
         raise StepRefused("That time was not offered here, or too long ago. Please search again.") from forged
-    return Option(
-        tuple(
-            Placed(
-                code,
-                datetime.fromisoformat(start),
-                datetime.fromisoformat(end),
-                tuple(tuple(units) for units in needs),
-            )
-            for code, start, end, needs in steps
-        )
-    )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """A time that was offered, on its way through a client and back: signed, so that nobody can write themselves a room,
 and short-lived. It is still only advice: the step that takes it checks everything again."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.core import signing
 from rest_framework import serializers
 
 from clinic.status import StepRefused
+from scheduling.api.shapes import TakenSerializer
 from scheduling.models import Episode, Resource
 from scheduling.models.protocol import ResourceKind
 from scheduling.search import Search
@@ -23,23 +24,31 @@ class OfferExpired(StepRefused):
 
 def seal(option: Option, *, episode: Episode, visit: str) -> str:
     """`option` as text that only this service can have written, good for this visit of this episode only."""
-    steps = [[step.code, step.start.isoformat(), step.end.isoformat(), step.units] for step in option.steps]
-    return signing.dumps([str(episode.pk), str(visit), steps], salt=SALT, compress=True)
+    return signing.dumps([str(episode.pk), str(visit), option.packed()], salt=SALT, compress=True)
 
 
 def offered(found: Search, *, episode: Episode, visit: str) -> dict[str, Any]:
-    """What a search found, each time sealed so that it can be posted back, with the names of what it would take."""
-    units = {unit for option in found.options for step in option.steps for need in step.units for unit in need}
-    resources = Resource.objects.exclude(kind=ResourceKind.PATIENT).in_bulk(
-        [int(unit) for unit in units if unit.isdigit()]
-    )
+    """What a search found in the shape of `Slots`, each time sealed so that it can be posted back, with the names of
+    what it would take. Written out here: twenty times four steps through nested serializers take as long as the search.
+    """
+    units = {int(unit) for option in found.options for step in option.steps for unit in _resources(step)}
+    resources = Resource.objects.exclude(kind=ResourceKind.PATIENT).filter(pk__in=units)
+    named = {taken["id"]: taken for taken in resources.values(*TakenSerializer.Meta.fields)}
     options = [
         {
             "option": seal(option, episode=episode, visit=visit),
             "start": option.start,
             "end": option.end,
             "reason": reason,
-            "steps": [_named(step, resources) for step in option.steps],
+            "steps": [
+                {
+                    "code": step.code,
+                    "start": step.start,
+                    "end": step.end,
+                    "resources": [named[int(unit)] for unit in _resources(step) if int(unit) in named],
+                }
+                for step in option.steps
+            ],
         }
         for option, reason in zip(found.options, found.reasons, strict=True)
     ]
@@ -52,10 +61,8 @@ def offered(found: Search, *, episode: Episode, visit: str) -> dict[str, Any]:
     }
 
 
-def _named(step: Placed, resources: dict[int, Resource]) -> dict[str, Any]:
-    units = [int(unit) for need in step.units for unit in need if unit.isdigit()]
-    taken = [resources[unit] for unit in units if unit in resources]
-    return {"code": step.code, "start": step.start, "end": step.end, "resources": taken}
+def _resources(step: Placed) -> list[str]:
+    return [unit for need in step.units for unit in need if unit.isdigit()]
 
 
 def unseal(text: str, *, episode: Episode, visit: str) -> Option:
@@ -67,9 +74,4 @@ def unseal(text: str, *, episode: Episode, visit: str) -> Option:
         raise serializers.ValidationError({"option": "This is not a time that was offered. Search again."}) from forged
     if (about, for_visit) != (str(episode.pk), str(visit)):
         raise serializers.ValidationError({"option": "This time was offered for another visit. Search again."})
-    return Option(tuple(_placed(*step) for step in steps))
-
-
-def _placed(code: str, start: str, end: str, units: list[list[Any]]) -> Placed:
-    filled = tuple(tuple(need) for need in units)
-    return Placed(code, datetime.fromisoformat(start), datetime.fromisoformat(end), filled)
+    return Option.unpacked(steps)

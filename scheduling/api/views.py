@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 from django.utils.timezone import now
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
@@ -15,7 +15,7 @@ from clinic.api.callers import seen_by
 from clinic.api.shapes import IdFilter, InstantFilter, Reason
 from clinic.api.versions import seen
 from clinic.api.views import Browsable, Listed, answers, step
-from scheduling import bookings, closures, evaluations, preparation, referrals, studies, waitlist
+from scheduling import bookings, closures, evaluations, limits, preparation, referrals, studies, waitlist
 from scheduling.api import cells
 from scheduling.api.offers import offered, unseal
 from scheduling.api.shapes import (
@@ -211,6 +211,10 @@ class Episodes(Browsable):
     bodies = {"create": EpisodeOpened, "cancel": Reason}
     filterset_class = EpisodeFilter
 
+    def get_queryset(self) -> QuerySet[Episode]:
+        rows = super().get_queryset()
+        return rows.select_related(*limits.ASKED) if self.action == "slots" else rows
+
     @answers(EpisodeSerializer, status=201)
     def create(self, request: Any) -> Response:
         """Open an episode from a signed, eligible verdict."""
@@ -222,7 +226,7 @@ class Episodes(Browsable):
         """Search for times at which every step of a visit fits, or say what is short."""
         episode, asked = self.get_object(), self.asked(VisitSearch)
         found = bookings.find(episode, at=now(), **asked)
-        return Response(Slots(offered(found, episode=episode, visit=asked["visit"])).data)
+        return Response(offered(found, episode=episode, visit=asked["visit"]))
 
     @step(EpisodeSerializer, body=True)
     def cancel(self, request: Any, pk: str) -> Response:
@@ -287,7 +291,7 @@ class Appointments(Browsable):
         appointment, asked = self.get_object(), self.asked(Search)
         episode, visit = appointment.episode, appointment.visit
         found = bookings.find(episode, visit=visit, ignore=appointment, at=now(), **asked)
-        return Response(Slots(offered(found, episode=episode, visit=visit)).data)
+        return Response(offered(found, episode=episode, visit=visit))
 
     @step(AppointmentSerializer, body=True, refusal=BookingRefused, seen=True)
     def move(self, request: Any, pk: str) -> Response:

@@ -10,12 +10,14 @@ from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.test.utils import CaptureQueriesContext
+from rest_framework.renderers import JSONRenderer
 from rest_framework.test import APIClient
 
 from clinic.models import Patient, StatusChange
 from followup.demo import walk
 from scheduling import bookings, closures, reminders
 from scheduling.api.offers import OFFERED_FOR, seal
+from scheduling.api.shapes import Slots
 from scheduling.models import Appointment, Closure, Evaluation, Reservation, Resource
 from scheduling.models.protocol import ResourceKind
 
@@ -140,6 +142,16 @@ def test_the_day_itself_arrives_and_a_missed_one_is_noted(desk, appointment, sit
     with time_machine.travel(other.during.upper, tick=False):
         desk.force_login(get_user_model().objects.get(username="coordinator"))
         assert posted(desk, f"appointments/{other.pk}/no-show", {"reason": "No call"})["status"] == "noshow"
+
+
+def test_the_times_are_in_the_shape_that_the_schema_promises(desk, episode):
+    path = f"{API}/episodes/{episode.pk}/slots/"
+
+    for there_are in (3, 0):
+        found = desk.get(path, {"visit": "procedure", "earliest": "2026-05-11", "limit": 3}).json()
+        assert len(found["options"]) == there_are
+        assert json.loads(JSONRenderer().render(Slots(found).data)) == found
+        Resource.objects.filter(kind=ResourceKind.C_ARM).update(active=False)
 
 
 def test_when_nothing_fits_the_answer_says_why(desk, episode):

@@ -30,7 +30,7 @@ MONDAY = date(2026, 5, 11)
 REASON = "The patient asked"
 # Begin, lock_timeout and end (3); the protocol (2) and the patient's resource (1); two locks; lapsed holds and who is
 # in the way (2); what else must hold, holidays among it (5); what is written, with a savepoint for the constraint (7).
-BOOKING_QUERIES = 22
+BOOKING_QUERIES = 21
 
 
 @pytest.fixture
@@ -275,12 +275,12 @@ def test_a_search_asks_the_database_the_same_few_questions_whatever_is_booked(
     site, episode, at, django_assert_num_queries
 ):
     episode = Episode.objects.select_related("patient__site", "protocol__product", "verdict__criteria").get()
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         options(episode, at)
     for mrn in ("MRN-2", "MRN-3"):
         walk.book(walk.open_episode(walk.register(site, at=at, mrn=mrn), at=at), at=at)
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         options(episode, at)
 
 
