@@ -34,11 +34,11 @@ def gunicorn(*, workers: int = 2, threads: int = 4) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "clinic.wsgi:application", "--bind", f"127.0.0.1:{port}"]
-    command += ["--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads)]
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
+    command += ["--workers", str(workers), "--threads", str(threads)]
     # A client that waits for the others of its round longer than the two seconds a server keeps a line open by itself
     # would find it closed, and lose without having asked.
-    command += ["--no-control-socket", "--log-level", "warning", "--keep-alive", "75"]
+    command += ["--keep-alive", "75"]
     with TemporaryFile("w+") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=same_database(), stdout=log, stderr=log)
         try:

@@ -121,8 +121,7 @@ def kill_group(leader: int) -> None:
 def service_commands(bind: str, state: Path) -> dict[str, list[str]]:
     """The three processes of the service, as docker-compose.yml starts them too."""
     python = sys.executable
-    web = [python, "-m", "gunicorn", "clinic.wsgi:application", "--bind", bind]
-    web += ["--worker-class", "gthread", "--workers", "2", "--threads", "4", "--no-control-socket"]
+    web = [python, "-m", "gunicorn", "--bind", bind]
     if os.environ.get("DEBUG", "0").lower() in ("1", "true", "yes", "on"):
         web = [python, "manage.py", "runserver", bind]
     celery = [python, "-m", "celery", "-A", "clinic"]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from struct import iter_unpack
 from uuid import UUID
 
@@ -137,4 +138,10 @@ def _taken(resources: QuerySet[Resource], horizon: slots.Horizon, *, void: Colle
         rows = rows.exclude(step__in=void)
     zero = int(horizon.start.timestamp()) // SECONDS_A_TICK
     spans = rows.order_by().values_list("resource_id").annotate(spans=Spans("during", zero=zero))
-    return {resource: horizon.bits(iter_unpack(">ii", packed)) for resource, packed in spans}
+    return {resource: _ticks(horizon, bytes(packed)) for resource, packed in spans}
+
+
+@lru_cache(maxsize=2048)
+def _ticks(horizon: slots.Horizon, packed: bytes) -> int:
+    """Whoever looks for a time looks again, with other wishes; most diaries have not changed meanwhile."""
+    return horizon.bits(iter_unpack(">ii", packed))

@@ -80,8 +80,7 @@ def cancel_episode(episode: Episode, *, reason: str, by: str, at: datetime) -> E
     days = list(live.select_for_update(of=("self",), no_key=True))
     if any(visit.status == AppointmentStatus.ARRIVED for visit in days):
         raise StepRefused("The patient is in the clinic. Finish or cancel that visit first.")
-    own = diary.patient_resource(episode.patient)
-    diary.lock({own.pk}.union(*(diary.resources_of(visit) for visit in days)))
+    diary.lock_with(episode.patient, set[int]().union(*(diary.resources_of(visit) for visit in days)))
     for visit in sorted(days, key=lambda visit: visit.visit != Visit.PROCEDURE):  # a harvest waits for its procedure
         visits.give_up(visit, AppointmentStatus.CANCELLED, reason=reason, by=by, at=at)
     if live.exists():

@@ -12,7 +12,7 @@ from datetime import date, datetime
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from clinic.clock import day_bounds, spoken_range
 from clinic.models import Patient, Site
@@ -84,16 +84,25 @@ def breaks(error: IntegrityError, constraint: str) -> bool:
     return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) == constraint
 
 
-def patient_resource(patient: Patient) -> Resource:
-    """The patient as something that can be in one place at a time; made when first needed, without a name."""
-    return Resource.objects.get_or_create(
-        patient=patient, defaults={"site": patient.site, "kind": ResourceKind.PATIENT, "name": "The patient"}
-    )[0]
-
-
 def lock(resource_ids: Collection[int]) -> dict[int, Resource]:
     """Queue behind whoever is booking any of these, in one statement and one order, so that nobody deadlocks."""
-    rows = Resource.objects.filter(pk__in=resource_ids).order_by("pk").select_related("site")
+    return _locked(Q(pk__in=resource_ids))
+
+
+def lock_with(patient: Patient, resource_ids: Collection[int]) -> tuple[Resource, dict[int, Resource]]:
+    """These, and the patient as something that can be in one place at a time: made when first needed, without a name.
+    Whoever makes it has all other locks already, and so never waits for the one who waits for them."""
+    rows = _locked(Q(pk__in=resource_ids) | Q(patient=patient))
+    own = next((row for row in rows.values() if row.patient_id == patient.pk), None)
+    if own is None:
+        made = Resource(patient=patient, site=patient.site, kind=ResourceKind.PATIENT, name="The patient")
+        Resource.objects.bulk_create([made], ignore_conflicts=True)
+        (own,) = _locked(Q(patient=patient)).values()
+    return own, rows | {own.pk: own}
+
+
+def _locked(wanted: Q) -> dict[int, Resource]:
+    rows = Resource.objects.filter(wanted).order_by("pk").select_related("site")
     return {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
 
 

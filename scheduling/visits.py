@@ -79,12 +79,11 @@ def claim(
     """Lock all that the option takes, once it is seen to be what the protocol asks for, and free. Holds that have run
     out give way, and so does the old time of a visit that moves."""
     chain = chains.chain(episode.protocol, visit=visit, levels=len(episode.target_levels), rows=protocol_steps)
-    own = diary.patient_resource(episode.patient)
     given_back = diary.resources_of(moving) if moving else set()
-    resources = diary.lock(chains.resource_ids(option) | given_back | {own.pk})
+    own, resources = diary.lock_with(episode.patient, chains.resource_ids(option) | given_back)
     if moving:
         diary.release(moving)
-    taken = chains.takings(option, chain, resources=resources, patient=resources[own.pk])
+    taken = chains.takings(option, chain, resources=resources, patient=own)
     make_way(taken, resources.keys(), by=by, at=at)
     return taken
 

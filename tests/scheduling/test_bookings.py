@@ -28,9 +28,9 @@ BY = walk.BY
 P = Visit.PROCEDURE
 MONDAY = date(2026, 5, 11)
 REASON = "The patient asked"
-# Begin, lock_timeout and end (3); the protocol (2) and the patient's resource (1); two locks; lapsed holds and who is
-# in the way (2); what else must hold, holidays among it (5); what is written, with a savepoint for the constraint (7).
-BOOKING_QUERIES = 21
+# Begin, lock_timeout and end (3); the protocol (2); two locks; lapsed holds and who is in the way (2); what else must
+# hold, holidays among it (5); what is written, with a savepoint for the constraint (6).
+BOOKING_QUERIES = 20
 
 
 @pytest.fixture
@@ -361,7 +361,8 @@ def test_a_booking_asks_the_database_the_same_questions_whatever_else_is_booked(
     site, episode, at, django_assert_num_queries
 ):
     walk.book(walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at), at=at)
-    diary.patient_resource(episode.patient)  # made once, with the first booking of a patient
+    with diary.one_commit():
+        diary.lock_with(episode.patient, [])  # made once, with the first booking of a patient
     related = ("patient__site", "protocol__product")
     episode = Episode.objects.select_related(*related).get(pk=episode.pk)
     option = options(episode, at)[0]

@@ -86,7 +86,7 @@ def started(*command):
 @pytest.mark.parametrize(
     "command",
     [
-        ("gunicorn", "clinic.wsgi:application", "--bind", "127.0.0.1:0", "--no-control-socket"),
+        ("gunicorn", "--bind", "127.0.0.1:0"),
         ("celery", "-A", "clinic", "worker", "--concurrency", "1"),
     ],
     ids=["web", "worker"],
