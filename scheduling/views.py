@@ -13,7 +13,7 @@ from django.utils.timezone import now
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from clinic import clock, links
+from clinic import clock, languages, links
 from clinic.models.links import Purpose
 from clinic.status import StepRefused
 from scheduling import feeds, waitlist
@@ -50,7 +50,7 @@ class Turn:
     at: datetime
 
     def render(self, request: HttpRequest, name: str, *, status: int = 200, **context: object) -> HttpResponse:
-        site = self.offer.freed.site
+        site, language = self.offer.freed.site, languages.current()
         has = waitlist.booked(self.offer.entry.episode, self.offer.entry.visit)
         given = {
             "token": self.token,
@@ -58,9 +58,9 @@ class Turn:
             "standing": waitlist.standing(self.offer, at=self.at),
             "waits": self.offer.entry.status == WaitlistStatus.WAITING,
             "left": self.offer.entry.status == WaitlistStatus.LEFT,
-            "when": clock.spoken(self.offer.during.lower, site.zone),
-            "until": clock.spoken(self.offer.until, site.zone),
-            "has": clock.spoken(has.during.lower, site.zone) if has else "",
+            "when": clock.spoken(self.offer.during.lower, site.zone, language),
+            "until": clock.spoken(self.offer.until, site.zone, language),
+            "has": clock.spoken(has.during.lower, site.zone, language) if has else "",
         }
         return render(request, f"scheduling/waitlist/{name}.html", given | context, status=status)
 
@@ -80,9 +80,11 @@ def by_link(view: View) -> View:
         rows = WaitlistOffer.objects.select_related(*related).exclude(status=OfferStatus.PASSED)
         found = rows.filter(pk=link.about_id).first() if link else None
         if found is None:
-            answer = render(request, "scheduling/waitlist/unknown.html", status=404)
+            with languages.speaking_to(request):
+                answer = render(request, "scheduling/waitlist/unknown.html", status=404)
         else:
-            answer = view(request, Turn(token, found, at))
+            with languages.speaking(found.entry.episode.patient.language):
+                answer = view(request, Turn(token, found, at))
         answer["X-Robots-Tag"] = "noindex, nofollow"
         return answer
 
