@@ -188,6 +188,7 @@ def test_every_mail_is_whole_in_every_language(kind, language):
 
     assert mail["subject.txt"].strip().count("\n") == 0
     assert lines(mail["txt"]) & lines(english["txt"]) <= {"Site", "Street 1", "LINK"}
+    assert "<bdi>Site<br>Street 1</bdi>" in mail["html"]
     direction = languages.direction(language)
     assert mail["html"].count(f'lang="{language}" dir="{direction}"') == english["html"].count('lang="en" dir="ltr"')
 
