@@ -11,7 +11,7 @@ SHIPPED = instruments.REFERENCE / "instruments"
 ENGLISH = [path for path in sorted(SHIPPED.glob("*.json")) if path.stem.count(".") == 0]
 FREE = [path for path in ENGLISH if not json.loads(path.read_text(encoding="utf-8")).get("experimental")]
 TRANSLATED = [code for code, _ in settings.LANGUAGES if code != "en"]
-WORDS = {"url", "derivedFrom", "language", "title", "purpose", "text", "display"}
+WORDS = {"url", "derivedFrom", "language", "purpose", "text", "display"}  # the title is the desk's, and English
 
 
 def form(path):
