@@ -97,7 +97,18 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Time: UTC inside; the zone is a property of the site ------------------------------------------------------------
 TIME_ZONE = "UTC"
 USE_TZ = True
+
+# --- Languages: the desk is English; a patient is spoken to in theirs ------------------------------------------------
 LANGUAGE_CODE = "en"
+LANGUAGES = [  # each by its own name, as a patient looks for it; their words are in clinic/locale/
+    ("en", "English"),
+    ("es", "Español"),
+    ("pt", "Português"),
+    ("fr", "Français"),
+    ("de", "Deutsch"),
+    ("tr", "Türkçe"),
+    ("ar", "العربية"),
+]
 USE_I18N = True
 USE_THOUSAND_SEPARATOR = False
 

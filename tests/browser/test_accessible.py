@@ -1,4 +1,4 @@
-"""Every page that a patient can come to, looked at by axe: light and dark, from left to right and from right to left."""
+"""Every page that a patient can come to, looked at by axe: in light and dark, and in either direction of reading."""
 
 from datetime import timedelta
 

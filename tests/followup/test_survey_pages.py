@@ -438,8 +438,8 @@ def test_pages_name_neither_the_treatment_nor_the_patient(survey, phone):
 
 
 def test_a_patient_is_asked_in_their_own_language_and_direction(survey, phone, injected, at):
-    form = Instrument.objects.get(code="pain-vas").questionnaire
-    arabic = form | {"language": "ar", "item": [form["item"][0] | {"text": "ما شدة ألم ظهرك؟"}]}
+    form = Instrument.objects.get(code="pain-vas", language="en").questionnaire
+    arabic = form | {"language": "ar", "version": "9", "item": [form["item"][0] | {"text": "ما شدة ألم ظهرك؟"}]}
     instruments.load(arabic, licence="", at=at)
     injected.patient.language = "ar-EG"
     injected.patient.save()

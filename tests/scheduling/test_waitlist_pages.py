@@ -14,6 +14,7 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from clinic import messages, patients
+from clinic.models import Patient
 from followup.demo import walk
 from scheduling import bookings, waitlist
 from scheduling.models import WaitlistEntry, WaitlistOffer
@@ -326,3 +327,26 @@ def test_the_page_of_somebody_passed_over_says_why(site, desk, waiting, at):
 
     assert offered(page) == []
     assert "The patient asked for other weekdays." in page.content.decode()
+
+
+def test_an_offer_is_made_and_answered_in_the_patients_language(waiting, phone, at):
+    Patient.objects.update(language="ar-EG")
+    waitlist.sweep(at=at)
+
+    messages.deliver(at=at)
+    (mailed,) = [email for email in mail.outbox if "/accept/" in email.body]
+    address = re.search(r"(/w/[\w-]{43}/)accept/", mailed.body).group(1)
+    page = phone.get(address).content.decode()
+
+    assert mailed.subject == "يتوفر موعد أقرب: الاثنين، 11 مايو 2026، 08:00 (شيكاغو)"
+    assert re.search(r'<html lang="ar"\s+dir="rtl">', page)
+    assert heading(phone.get(address)) == "يتوفر وقت أقرب"
+    assert "الاثنين، 11 مايو 2026، 08:00 (شيكاغو)" in page
+    assert 'dir="ltr">+1 312 555 0142</a>' in page
+
+
+def test_a_link_that_opens_nothing_says_so_in_the_language_of_the_browser(phone, db):
+    page = phone.get(f"/w/{'x' * 43}/", headers={"accept-language": "fr-CA"})
+
+    assert page.status_code == 404
+    assert heading(page) == "Cette page n’existe pas"
