@@ -106,6 +106,7 @@ def save_answer(
     at: datetime,
     mode: str = Mode.SELF,
     by: str = "",
+    input_mode: str = "",
 ) -> Response:
     """Keep one answer; None is "skipped". A completed response stays as it is."""
     form = _held(event)

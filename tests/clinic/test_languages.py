@@ -23,11 +23,12 @@ FOR_PATIENTS = [
     *sorted((PROJECT / "clinic/templates").glob("*.html")),  # errors: whoever meets one may be a patient
     PROJECT / "clinic/templates/clinic/error.html",
     PROJECT / "clinic/templates/clinic/patient.html",
+    PROJECT / "clinic/templates/clinic/unknown.html",
     *sorted((PROJECT / "clinic/templates/clinic/mail").iterdir()),
     *sorted((PROJECT / "scheduling/templates/scheduling").rglob("*.*")),
     *sorted((PROJECT / "followup/templates/followup").rglob("*.*")),
 ]
-SPOKEN_ATTRIBUTES = {"alt", "aria-label", "label", "placeholder", "title", "unset"}
+SPOKEN_ATTRIBUTES = {"alt", "aria-label", "data-kept", "data-lost", "label", "placeholder", "title", "unset"}
 
 
 @pytest.fixture(scope="module")
