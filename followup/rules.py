@@ -88,8 +88,8 @@ def read(told: Mapping[str, Any]) -> Rules:
         raise ValueError(f"the scoring rules lack {', '.join(wrong)}")
     if wrong := sorted(told.keys() - known):
         raise ValueError(f"the scoring rules have no {', '.join(wrong)}")
-    if told["scale"] not in _SHAPES:
-        raise ValueError(f"nothing is known of the scale {told['scale']!r}: one of {', '.join(_SHAPES)}")
+    if told["scale"] not in SCALES:
+        raise ValueError(f"nothing is known of the scale {told['scale']!r}: one of {', '.join(SCALES)}")
     for name, allows in _ALLOWED.items():
         if not allows(told[name]):
             raise ValueError(f"the scoring rule {name} cannot be {told[name]!r}")

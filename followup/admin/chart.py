@@ -50,14 +50,18 @@ def outcome_of(episode: Episode) -> SafeString:
     if not points:
         return show.table((), (), empty="The picture begins with the booking: then the surveys have their dates.")
     every = outcomes.every_series(points)
-    pictures = [picture(one, points, key=key) for key, one in enumerate(every) if one.rules.counts]
+    pictures = [
+        picture(one, points, key=key, title=f"{one.title}: {label(one, every)}")
+        for key, one in enumerate(every)
+        if one.rules.counts
+    ]
     return render_to_string(
         "admin/desk/chart.html",
         {"pictures": pictures, "table": table_of(points, every), "changes": changes_table(outcomes.changes(episode))},
     )
 
 
-def picture(series: Series, points: Sequence[TimePoint], *, key: int) -> dict[str, object]:
+def picture(series: Series, points: Sequence[TimePoint], *, key: int, title: str) -> dict[str, object]:
     weeks = [point.weeks for point in points]
     scale = Scale(min(0.0, *weeks) - 2, max(weeks) + 6, series.rules.high)
     scores = [point.value(series) for point in points]
@@ -70,8 +74,8 @@ def picture(series: Series, points: Sequence[TimePoint], *, key: int) -> dict[st
     return {
         "key": key,
         "measure": series.scale,
-        "title": title(series),
-        "description": described(series, points),
+        "title": title,
+        "description": f"{title}: {described(series, points)}.",
         "width": WIDTH,
         "height": HEIGHT,
         "left": LEFT,
@@ -93,8 +97,11 @@ def picture(series: Series, points: Sequence[TimePoint], *, key: int) -> dict[st
     }
 
 
-def title(series: Series) -> str:
-    return f"{series.title}: {series.rules.label}, {series.recall}"
+def label(series: Series, every: Sequence[Series]) -> str:
+    """The scale and the time it asks about; where two series have these in common, also their versions."""
+    words = f"{series.rules.label}, {series.recall}"
+    twins = [other for other in every if f"{other.rules.label}, {other.recall}" == words]
+    return words if len(twins) == 1 else f"{words}, version {series.version}"
 
 
 def grid(scale: Scale) -> list[dict[str, object]]:
@@ -137,8 +144,7 @@ def week_marks(scale: Scale) -> list[int]:
 
 
 def described(series: Series, points: Sequence[TimePoint]) -> str:
-    said = [f"{point.name} {point.shown(series) or 'not answered'}" for point in points]
-    return f"{title(series)}: {'; '.join(said)}."
+    return "; ".join(f"{point.name} {point.shown(series) or 'not answered'}" for point in points)
 
 
 def table_of(points: Sequence[TimePoint], every: Sequence[Series]) -> SafeString:
@@ -151,14 +157,8 @@ def table_of(points: Sequence[TimePoint], every: Sequence[Series]) -> SafeString
         )
         for point in points
     )
-    columns = ("Time point", "Due", *(column(series, every) for series in every), "State")
+    columns = ("Time point", "Due", *(label(series, every) for series in every), "State")
     return show.table(columns, rows, empty="No surveys planned.")
-
-
-def column(series: Series, every: Sequence[Series]) -> str:
-    """The scale; where two series have the same, also what sets them apart."""
-    twins = [other for other in every if other.rules.label == series.rules.label]
-    return series.rules.label if len(twins) == 1 else f"{series.rules.label}, {series.recall}, {series.version}"
 
 
 def changes_table(changes: Sequence[Change]) -> SafeString:
