@@ -181,6 +181,7 @@ LOGIN_URL = "admin:login"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "clinic.views.form_refused"
 
 # --- Browser security ------------------------------------------------------------------------------------------------
 SERVED_OVER_TLS = BASE_URL.startswith("https://")

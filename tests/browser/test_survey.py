@@ -10,6 +10,7 @@ import pytest
 from django.urls import reverse
 
 from clinic import links
+from clinic.models import Patient
 from dev import browser
 from followup import events, surveys
 from followup.demo import walk
@@ -373,6 +374,41 @@ def test_every_page_fits_its_screen_and_every_target_a_thumb(survey, phone, widt
                 .map(e => e.getBoundingClientRect()).filter(r => r.height < 44 || r.width < 44).length"""
         )
         assert small == 0
+
+
+@pytest.mark.parametrize("language", ["de", "ar"])
+def test_every_page_fits_its_screen_with_long_words_and_from_right_to_left(survey, phone, language, shots):
+    Patient.objects.update(language=language)
+    event, address = survey("day-3")
+    page = phone(viewport={"width": 375, "height": 740})
+
+    for name in ("", "1/", "1/number/", "2/", "dates/"):
+        go(page, address, name)
+        shots(page, f"survey-{name.replace('/', '-') or 'start-'}{language}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    go(page, address, "2/")
+    page.locator("label").nth(1).tap()
+    page.locator("button.main").tap()
+    page.get_by_role("alert").wait_for()
+    shots(page, f"survey-alarm-{language}")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert Alert.objects.get(event=event).detail == "Have you noticed new weakness in a leg or foot? Yes."
+
+
+def test_in_arabic_the_line_begins_on_the_right(survey, phone, shots):
+    Patient.objects.update(language="ar")
+    _, address = survey("month-6")
+    page = phone()
+
+    go(page, address, "1/")
+    line = page.get_by_role("slider").bounding_box()
+    page.touchscreen.tap(line["x"] + line["width"] * 0.25, line["y"] + line["height"] / 2)
+    shots(page, "survey-line-marked-ar")
+    page.locator("button.main").tap()
+    page.get_by_text("2 من 11").wait_for()
+
+    assert Response.objects.get(instrument_code="pain-vas").answers == {"pain": 75}
 
 
 @pytest.fixture

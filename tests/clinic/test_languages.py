@@ -13,13 +13,15 @@ from django.template.loader import render_to_string
 from django.test import RequestFactory
 from django.utils import translation
 
-from clinic import languages
+from clinic import languages, views
 from clinic.models import Site
 from clinic.models.sites import EMERGENCY
 from dev import PROJECT, messages
 
 TRANSLATED = [code for code, _ in settings.LANGUAGES if code != "en"]
 FOR_PATIENTS = [
+    *sorted((PROJECT / "clinic/templates").glob("*.html")),  # errors: whoever meets one may be a patient
+    PROJECT / "clinic/templates/clinic/error.html",
     PROJECT / "clinic/templates/clinic/patient.html",
     PROJECT / "clinic/templates/clinic/unknown.html",
     *sorted((PROJECT / "clinic/templates/clinic/mail").iterdir()),
@@ -161,6 +163,18 @@ def test_somebody_unknown_is_answered_in_the_language_of_their_browser():
         assert languages.current() == "tr"
 
 
+def test_an_error_is_told_in_the_language_of_the_browser(client, db, monkeypatch):
+    monkeypatch.setattr(views, "_mail_files", lambda: 1 / 0)
+    missing = client.get("/nowhere/", headers={"accept-language": "ar"})
+    client.raise_request_exception = False
+    failed = client.get("/demo/inbox/", headers={"accept-language": "pt-BR"})
+
+    assert (missing.status_code, failed.status_code) == (404, 500)
+    assert '<html lang="ar" dir="rtl">' in missing.content.decode()
+    assert "لا توجد صفحة كهذه" in missing.content.decode()
+    assert "Ocorreu um erro" in failed.content.decode()
+
+
 def test_a_day_in_a_page_is_said_in_its_language():
     words = engines["django"].from_string("{% load speech %}{{ day|in_words }}")
 
@@ -175,6 +189,7 @@ def test_every_mail_is_whole_in_every_language(kind, language):
 
     assert mail["subject.txt"].strip().count("\n") == 0
     assert lines(mail["txt"]) & lines(english["txt"]) <= {"Site", "Street 1", "LINK"}
+    assert "<bdi>Site<br>Street 1</bdi>" in mail["html"]
     direction = languages.direction(language)
     assert mail["html"].count(f'lang="{language}" dir="{direction}"') == english["html"].count('lang="en" dir="ltr"')
 

@@ -463,8 +463,9 @@ def test_words_in_another_language_than_the_page_say_so(survey, phone, injected)
     line, section = (phone.get(path(slot, number)).content.decode() for number in (1, 2))
 
     assert '<html lang="ar" dir="rtl">' in line
-    assert '<h1 id="asked" lang="en" dir="ltr">How bad was your back pain' in line
-    assert '<p class="ends" lang="en" dir="ltr">' in line
+    assert '<h1 id="asked" lang="ar" dir="rtl">ما شدة ألم ظهرك' in line
+    assert '<html lang="ar" dir="rtl">' in section
+    assert '<h1 id="asked" lang="en" dir="ltr">Section 1' in section
     assert '<fieldset class="choices" aria-labelledby="asked" lang="en" dir="ltr">' in section
 
 

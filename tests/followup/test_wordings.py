@@ -1,17 +1,20 @@
 """What is free to ask is asked in every language of the service: other words, and otherwise the same questionnaire."""
 
 import json
+from datetime import time
 
 import pytest
 from django.conf import settings
 
-from followup import instruments
+from clinic import clock
+from followup import events, instruments, surveys
+from followup.models import Alert, FollowUpEvent, Response
 
 SHIPPED = instruments.REFERENCE / "instruments"
 ENGLISH = [path for path in sorted(SHIPPED.glob("*.json")) if path.stem.count(".") == 0]
 FREE = [path for path in ENGLISH if not json.loads(path.read_text(encoding="utf-8")).get("experimental")]
 TRANSLATED = [code for code, _ in settings.LANGUAGES if code != "en"]
-WORDS = {"url", "derivedFrom", "language", "title", "purpose", "text", "display"}
+WORDS = {"url", "derivedFrom", "language", "purpose", "text", "display"}  # the title is the desk's, and English
 
 
 def form(path):
@@ -81,3 +84,26 @@ def test_every_free_instrument_is_asked_in_the_patients_language(site, language)
     asked = instruments.wordings_in(language)
 
     assert {path.stem: asked[path.stem].language for path in FREE} == {path.stem: language for path in FREE}
+
+
+def test_an_alert_is_read_at_the_desk_in_english_whatever_the_patient_was_asked_in(injected):
+    injected.patient.language = "ar"
+    injected.patient.save()
+    events.open_due(at=injected.anchor_at)
+    check = surveys.dated(FollowUpEvent.objects.get(episode=injected, code="day-3").pk)
+    at = clock.at_local(check.due_on, time(12), "America/Chicago")
+
+    surveys.save_answer(check, instrument="red-flags", link_id="fever", value=True, at=at)
+
+    assert Response.objects.get().instrument.language == "ar"
+    assert Alert.objects.get().detail == (
+        "Have you had a fever of 38 °C (100.4 °F) or more together with back pain? Yes."
+    )
+
+
+def test_words_that_exist_in_one_language_only_are_read_as_they_were_asked(site, at):
+    italian = form(SHIPPED / "pgic.json") | {"version": "9", "language": "it"}
+
+    asked = instruments.load(italian, at=at)
+
+    assert instruments.for_staff(asked) == instruments.questions(asked)
