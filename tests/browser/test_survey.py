@@ -22,7 +22,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = browser.find()
 PHONE = {"viewport": {"width": 375, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
-EXPECTED = ("422", "410", "ERR_INTERNET_DISCONNECTED")  # complaints about what a test does on purpose
+EXPECTED = ("404", "410", "422", "ERR_INTERNET_DISCONNECTED")  # complaints about what a test does on purpose
 
 pytestmark = [
     pytest.mark.browser,
