@@ -3,7 +3,7 @@ Leaves Instrument rows, and the FollowUpStep and RestrictionStage lines of every
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -189,7 +189,7 @@ def _nearest(language: str) -> list[str]:
 
 
 def _licensed(on: date | None) -> Q:
-    return Q(licence__isnull=True) | Q(licence__expires_on__gte=on or TruncDate(Now()))
+    return Q(licence__isnull=True) | Q(licence__expires_on__gte=on or TruncDate(Now(), tzinfo=UTC))
 
 
 def _refuse_unless_licensed(instrument: Instrument) -> None:
