@@ -164,6 +164,13 @@ def questions(instrument: Instrument) -> tuple[Question, ...]:
     return questionnaires.questions(instrument.questionnaire)
 
 
+def allows(instrument: Instrument, question: Question, value: object, *, on_paper: bool = False) -> bool:
+    """Whether `value` answers `question`: from paper also the list of the statements marked, if the rules of the
+    instrument say which of them counts."""
+    several = on_paper and rules.read(instrument.rules).multiple == "highest"
+    return question.allows(value, several=several)
+
+
 def _wordings(code: str, language: str) -> list[Instrument]:
     """Every wording of one questionnaire in one language, locked in one order: one of them at most is in use."""
     rows = Instrument.objects.select_for_update(of=("self",), no_key=True).select_related("licence")

@@ -85,7 +85,7 @@ def test_a_placeholder_is_not_offered_outside_a_demo(desk, odi, settings, at):
 
 
 def test_a_wording_is_taken_out_of_use_and_back_with_a_reason(desk, site):
-    vas = Instrument.objects.get(code="pain-vas")
+    vas = Instrument.objects.get(code="pain-vas", language="en")
 
     silent = desk.take(vas, "retire", reason="")
     out = desk.take(vas, "retire", reason="The line is being reworded.")
@@ -141,7 +141,7 @@ def test_two_versions_have_two_pictures_and_two_columns(injected, at):
     events.open_due(at=injected.anchor_at)
     due = {event.code: event for event in FollowUpEvent.objects.with_dates().filter(episode=injected)}
     walk.answer(injected, "week-4", vas=50, at=walk.at_noon(due["week-4"].due_on))
-    form = Instrument.objects.get(code="pain-vas").questionnaire
+    form = Instrument.objects.get(code="pain-vas", language="en").questionnaire
     instruments.load(form | {"version": "2"}, at=at)
     walk.answer(injected, "month-3", vas=20, at=walk.at_noon(due["month-3"].due_on))
 

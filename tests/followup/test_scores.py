@@ -16,7 +16,7 @@ TWOS = {str(section): 2 for section in range(1, 11)}
 
 def scored(code, **answers):
     """The columns of a response that is nowhere kept."""
-    instrument = Instrument.objects.get(code=code)
+    instrument = Instrument.objects.get(code=code, language="en")
     return scores.columns(Response(instrument=instrument, answers=answers))
 
 
@@ -120,7 +120,7 @@ def test_a_rise_on_the_scale_of_numbers_is_judged_on_that_scale(before, inject):
 
 
 def test_what_counts_as_a_rise_comes_from_the_rules_of_the_instrument(before, inject, at):
-    form = Instrument.objects.get(code="pain-vas").questionnaire
+    form = Instrument.objects.get(code="pain-vas", language="en").questionnaire
     calm = {"url": "urn:pulposus:rules", "extension": [{"url": "alarming_rise", "valueInteger": 60}]}
     instruments.load(form | {"version": "2", "extension": [*form["extension"], calm]}, at=at)
     episode = inject(before(pain_vas={"pain": 10}))
@@ -134,7 +134,7 @@ def test_what_counts_as_a_rise_comes_from_the_rules_of_the_instrument(before, in
 
 def test_the_same_words_about_another_time_are_not_compared(before, inject, at):
     episode = inject(before(pain_vas={"pain": 10}))
-    form = Instrument.objects.get(code="pain-vas").questionnaire
+    form = Instrument.objects.get(code="pain-vas", language="en").questionnaire
     others = [one for one in form["extension"] if one["url"] != "urn:pulposus:recall"]
     day = {"url": "urn:pulposus:recall", "valueString": "past 24 hours"}
     instruments.load(form | {"version": "day", "extension": [*others, day]}, at=at)
