@@ -155,6 +155,13 @@ def obstacle(instrument: Instrument, *, on: date) -> str:
     return _unlicensed(instrument)
 
 
+def allows(instrument: Instrument, question: Question, value: object, *, on_paper: bool = False) -> bool:
+    """Whether `value` answers `question`: from paper also the list of the statements marked, if the rules of the
+    instrument say which of them counts."""
+    several = on_paper and rules.read(instrument.rules).multiple == "highest"
+    return question.allows(value, several=several)
+
+
 def alternative_to(instrument: Instrument) -> str:
     """The code of the instrument that may be answered in its place, such as the number instead of the line."""
     return str(questionnaires.extension(instrument.questionnaire, questionnaires.ALTERNATIVE))
@@ -162,13 +169,6 @@ def alternative_to(instrument: Instrument) -> str:
 
 def questions(instrument: Instrument) -> tuple[Question, ...]:
     return questionnaires.questions(instrument.questionnaire)
-
-
-def allows(instrument: Instrument, question: Question, value: object, *, on_paper: bool = False) -> bool:
-    """Whether `value` answers `question`: from paper also the list of the statements marked, if the rules of the
-    instrument say which of them counts."""
-    several = on_paper and rules.read(instrument.rules).multiple == "highest"
-    return question.allows(value, several=several)
 
 
 def _wordings(code: str, language: str) -> list[Instrument]:
