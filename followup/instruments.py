@@ -3,7 +3,7 @@ Leaves Instrument rows, and the FollowUpStep and RestrictionStage lines of every
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -155,6 +155,13 @@ def obstacle(instrument: Instrument, *, on: date) -> str:
     return _unlicensed(instrument)
 
 
+def allows(instrument: Instrument, question: Question, value: object, *, on_paper: bool = False) -> bool:
+    """Whether `value` answers `question`: from paper also the list of the statements marked, if the rules of the
+    instrument say which of them counts."""
+    several = on_paper and rules.read(instrument.rules).multiple == "highest"
+    return question.allows(value, several=several)
+
+
 def alternative_to(instrument: Instrument) -> str:
     """The code of the instrument that may be answered in its place, such as the number instead of the line."""
     return str(questionnaires.extension(instrument.questionnaire, questionnaires.ALTERNATIVE))
@@ -197,7 +204,7 @@ def _nearest(language: str) -> list[str]:
 
 
 def _licensed(on: date | None) -> Q:
-    return Q(licence__isnull=True) | Q(licence__expires_on__gte=on or TruncDate(Now()))
+    return Q(licence__isnull=True) | Q(licence__expires_on__gte=on or TruncDate(Now(), tzinfo=UTC))
 
 
 def _refuse_unless_licensed(instrument: Instrument) -> None:

@@ -1,7 +1,7 @@
 """Step 8: what changed. Leaves the episode completed, or lost to follow-up."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from fractions import Fraction
 
@@ -115,18 +115,20 @@ def series(episode: Episode) -> tuple[TimePoint, ...]:
 
 
 def every_series(points: Sequence[TimePoint]) -> tuple[Series, ...]:
-    """What was asked, and what will be: first the series that the episode is judged by in the order of the plan, then
-    the others. Of what has not been answered yet, the wording in use stands for it."""
+    """What was asked, and what will be, with the titles that staff read: first the series that the episode is judged by
+    in the order of the plan, then the others. For what has not been answered yet stands the wording in use."""
     answered = {series: None for point in points for series in point.told}
     planned = list(dict.fromkeys(code for point in points for code in point.event.instruments))
     waiting = set(planned) - {series.code for series in answered}
-    coming = Instrument.objects.filter(code__in=waiting).order_by("-active", "-pk")
-    found = {**answered, **{_series_of(row): None for row in _first_of_each(coming)}}
+    rows = _wordings_of({*planned, *(series.code for series in answered)})
+    coming = {row.code: row for row in reversed(rows) if row.code in waiting}  # of each code the first of `rows`
+    found = {**answered, **{_series_of(row): None for row in coming.values()}}
     judged = set(points[0].main.values()) if points else set()
     place = {code: number for number, code in enumerate(planned)}
     first = [one for one in found if one in judged or one.code in waiting]
     first.sort(key=lambda one: place.get(one.code, len(place)))
-    return (*first, *(one for one in found if one not in first))
+    english = {_series_of(row): row.title for row in rows if row.language == "en"}
+    return tuple(replace(one, title=english.get(one, one.title)) for one in dict.fromkeys([*first, *found]))
 
 
 def changes(episode: Episode) -> tuple[Change, ...]:
@@ -222,11 +224,10 @@ def _main(events: Sequence[FollowUpEvent], answers: Mapping[object, Mapping[Seri
     return found
 
 
-def _first_of_each(rows: Iterable[Instrument]) -> list[Instrument]:
-    by_code: dict[str, Instrument] = {}
-    for row in rows:
-        by_code.setdefault(row.code, row)
-    return list(by_code.values())
+def _wordings_of(codes: set[str]) -> list[Instrument]:
+    """Those in use first, English before its translations, new before old."""
+    rows = Instrument.objects.filter(code__in=codes).defer("questionnaire")
+    return sorted(rows, key=lambda row: (not row.active, row.language != "en", -row.pk))
 
 
 def _whole(value: Fraction | None) -> int | None:

@@ -52,7 +52,8 @@ def alert_if_pain_rose(event: FollowUpEvent, *, at: datetime) -> None:
         return
     told = Response.objects.filter(completed_at__isnull=False, score__isnull=False, event__episode=event.episode)
     rows = told.filter(Q(event=event) | Q(event__offset__lte=0)).select_related("instrument", "event")
-    before, after = {}, {}
+    before: dict[tuple[str, str], Response] = {}
+    after: dict[tuple[str, str], Response] = {}
     for response in rows.order_by("completed_at", "instrument_code"):
         kept = before if response.event.before_injection else after
         kept[response.instrument_code, response.instrument.recall] = response

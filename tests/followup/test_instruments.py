@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from clinic.models import StatusChange
 from clinic.status import StepRefused
-from followup import events, instruments, rules, surveys
+from followup import events, instruments, rules, scores, surveys
 from followup.models import FollowUpEvent, FollowUpStep, Instrument, Licence, Response, RestrictionStage
 from followup.plan import Offset, Window, windows
 from scheduling.models import Protocol
@@ -149,7 +149,7 @@ def test_an_ended_licence_stops_the_asking_and_the_coordinator_sees_why(real_odi
 
 
 def test_answers_given_under_a_licence_that_has_ended_stay_readable(real_odi, injected, at):
-    instruments.load(real_odi, licence=RECORD, at=at)
+    instruments.load(real_odi, licence=RECORD | {"expires_on": "2999-12-31"}, at=at)
     events.open_due(at=injected.anchor_at)
     event = FollowUpEvent.objects.with_dates().get(episode=injected, code="month-6")
     noon = datetime(event.due_on.year, event.due_on.month, event.due_on.day, 17, tzinfo=UTC)
@@ -419,6 +419,29 @@ def test_an_odi_that_lacks_a_section_is_refused(real_odi, at):
 
     with pytest.raises(instruments.InstrumentRefused, match="refused, never scored"):
         instruments.load(real_odi, licence=RECORD, at=at)
+
+
+def test_a_clinic_may_load_the_24_statements_of_its_licence_and_they_are_counted(site, at):
+    form = {
+        "resourceType": "Questionnaire",
+        "name": "rmdq",
+        "version": "1",
+        "title": "Your back today",
+        "extension": [
+            {"url": "urn:pulposus:scoring", "valueCode": "rmdq"},
+            {"url": "urn:pulposus:recall", "valueString": "today"},
+        ],
+        "item": [{"linkId": str(n), "type": "boolean", "text": f"Statement {n}"} for n in range(1, 25)],
+    }
+    said = {str(n): n <= 7 for n in range(1, 25)}
+
+    with pytest.raises(instruments.InstrumentRefused, match="licence record"):
+        instruments.load(form, at=at)
+    with pytest.raises(instruments.InstrumentRefused, match="24 statements"):
+        instruments.load(form | {"item": form["item"][:23]}, licence=RECORD, at=at)
+    rmdq = instruments.load(form, licence=RECORD, at=at)
+
+    assert scores.columns(Response(instrument=rmdq, answers=said))["score"] == 7
 
 
 def test_a_line_with_two_questions_is_refused(site, at):

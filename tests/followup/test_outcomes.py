@@ -132,7 +132,22 @@ def test_a_translation_belongs_to_the_same_series(followed):
 
     asked = Response.objects.filter(instrument_code="pain-vas").order_by("completed_at")
     assert [response.instrument.language for response in asked] == ["en", "de"]
+    assert [one.title for one in outcomes.every_series(outcomes.series(followed))] == ["Back pain", "Daily activities"]
     assert outcomes.changes(followed)[1].response.vas_change == 21
+
+
+def test_staff_read_a_title_in_their_own_language_whatever_the_patient_reads(injected, at):
+    form = Instrument.objects.get(code="pain-vas", language="en").questionnaire
+    instruments.load(form | {"language": "it", "title": "Dolore"}, at=at)
+    injected.patient.language = "it"
+    injected.patient.save()
+    events.open_due(at=at)
+    before = outcomes.every_series(outcomes.series(injected))
+
+    by(injected, "month-3", pain_vas={"pain": 49})
+
+    after = outcomes.every_series(outcomes.series(injected))
+    assert [one.title for one in before] == [one.title for one in after] == ["Back pain", "Daily activities"]
 
 
 def test_a_series_that_was_only_asked_later_is_judged_by_itself(injected, at):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from followup import rules
+from followup import instruments, rules
+from followup.models import Instrument
 from followup.questionnaires import Option, Question
 from followup.scoring import THRESHOLDS
 
@@ -163,6 +164,15 @@ def test_whoever_transcribes_paper_may_give_every_mark(marks):
 @pytest.mark.parametrize("marks", [[], [6], [2, 2], [True], [None], [[1]], ["1"], [1.0], (1, 2), {1, 2}])
 def test_what_was_not_marked_on_paper_is_refused(marks):
     assert not CHOICE.allows(marks, several=True)
+
+
+@pytest.mark.parametrize(("scale", "counts"), [("odi", True), ("impression", False)])
+def test_several_marks_are_taken_from_paper_only_where_a_rule_says_which_counts(scale, counts):
+    asked_by = Instrument(rules=told(scale))
+
+    assert instruments.allows(asked_by, CHOICE, [1, 2], on_paper=True) is counts
+    assert not instruments.allows(asked_by, CHOICE, [1, 2])
+    assert instruments.allows(asked_by, CHOICE, 2, on_paper=True)
 
 
 def test_only_one_place_on_a_line_can_be_marked():
