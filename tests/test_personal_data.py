@@ -19,7 +19,7 @@ NOT_PERSONAL = {
     "scheduling.Reservation": {"role"},
     "scheduling.WaitlistOffer": {"option", "reason"},
     "followup.FollowUpEvent": {"code", "name"},
-    "followup.Response": {"instrument_code", "score_status"},
+    "followup.Response": {"instrument_code", "score_status", "scored"},
 }
 STAFF = {
     "added_by",

@@ -168,8 +168,9 @@ def follow_up(event, *, vas, at, mode="self", worried=False):
 
 
 def say(question, *, vas, worried=False):
-    plain = {"yes_no": worried, "choice": min(5, vas // 18), "number": vas // 10, "line": vas}
-    return plain[question.kind]
+    if question.kind == "choice":
+        return question.options[min(vas // 18, len(question.options) - 1)].value
+    return {"yes_no": worried, "number": vas // 10, "line": vas}[question.kind]
 
 
 def answer(episode, code, *, vas, at):

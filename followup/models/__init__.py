@@ -3,7 +3,7 @@
 from followup.models.alert import Alert
 from followup.models.event import CallAttempt, FollowUpEvent, FollowUpStep, RestrictionStage
 from followup.models.recovery import Discharge, RecoveryScore
-from followup.models.survey import Instrument, Response
+from followup.models.survey import Instrument, Licence, Response
 
 __all__ = [
     "Alert",
@@ -12,6 +12,7 @@ __all__ = [
     "FollowUpEvent",
     "FollowUpStep",
     "Instrument",
+    "Licence",
     "RecoveryScore",
     "Response",
     "RestrictionStage",

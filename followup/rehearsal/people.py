@@ -108,7 +108,8 @@ def answer(dice: Random, *, question: Question, vas: int) -> Any:
         case "yes_no":
             return dice.random() < RED_FLAG
         case "choice":
-            return min(5, max(0, round(vas / 20 + dice.gauss(0, 0.7))))
+            place = max(0, round(vas / 20 + dice.gauss(0, 0.7)))
+            return question.options[min(place, len(question.options) - 1)].value
         case "number":
             return round(vas / 10)
         case _:

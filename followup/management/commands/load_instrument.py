@@ -15,12 +15,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="FHIR Questionnaire, JSON.")
-        parser.add_argument("--licence", type=Path, help="Text: holder, number, scope, expiry, who attested it.")
+        parser.add_argument(
+            "--licence", type=Path, help="JSON: holder, number, scope, languages, expires_on, attested_by."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            licence = options["licence"].read_text(encoding="utf-8") if options["licence"] else ""
-            instrument = instruments.load(options["file"], licence=licence, at=now())
-        except (OSError, UnicodeDecodeError, StepRefused) as refused:
+            instrument = instruments.load(options["file"], licence=options["licence"], at=now())
+        except StepRefused as refused:
             raise CommandError(str(refused)) from refused
-        self.stdout.write(f"{instrument} is loaded" + (" and in use." if instrument.active else "; another is in use."))
+        words = f"{instrument} is loaded" + (" and in use." if instrument.active else ", but not in use.")
+        if not instruments.planned(instrument):
+            words += (
+                f" No plan asks for {instrument.code}: give it the name of the one it replaces, or add it to a plan."
+            )
+        self.stdout.write(words)
