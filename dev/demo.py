@@ -22,8 +22,9 @@ from typing import NoReturn
 import psutil
 
 from dev import PROJECT, VAR, environment
+from dev.machine import ServicesError, port_is_free, tail, write_private
 from dev.processes import Child, Stopped, Together, kill_group, on_stop_signals, service_commands, stop_on_signal
-from dev.services import ServicesError, port_is_free, servers, tail, write_private
+from dev.services import servers
 from dev.smtp_sink import running_sink
 
 FOLDER = VAR / "demo"

@@ -138,8 +138,14 @@ def why_not(code: str, language: str, *, on: date | None = None) -> str:
     if row.placeholder:
         return f"{row.title} is not asked: its licensed wording has not been loaded (load_instrument)."
     if row.active and row.licence:
-        return f"{row.title} is not asked: {licences.ended(row.licence)}"
+        return f"{row.title} is not asked. {licences.ended(row.licence)}"
     return f"{row.title} is not asked: its wording has been taken out of use."
+
+
+def planned(instrument: Instrument) -> bool:
+    """Whether some plan asks it, by its own code or as the other scale of what it asks."""
+    codes = [instrument.code, alternative_to(instrument)]
+    return FollowUpStep.objects.filter(instruments__overlap=codes).exists()
 
 
 def obstacle(instrument: Instrument, *, on: date) -> str:

@@ -12,6 +12,8 @@ from scheduling.units import Step
 # A unit's id, and for each step it would serve (the step's number, from where it is free for it).
 Candidate = tuple[str, list[tuple[int, int]]]
 Span = tuple[int, int]
+# How a seat takes its unit: the step's number, for how many ticks before it begins, for how many in all.
+Taken = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,24 @@ def posts_of(chain: Sequence[Step]) -> list[Post]:
 
 
 def assign(
-    posts: Sequence[Post], spans: Sequence[Sequence[Span]], candidates: Sequence[list[Candidate]], starts: Sequence[int]
+    posts: Sequence[Post],
+    taken: Sequence[Sequence[Taken]],
+    candidates: Sequence[list[Candidate]],
+    starts: Sequence[int],
 ) -> list[str] | None:
     """A unit for each post of one kind, the least loaded first, or None if there is no way.
 
-    `spans` are the ticks each post takes, setup and turnover included; `starts` is when each step starts.
+    `taken` says for how long each post has its unit, setup and turnover included; `starts` is when each step starts.
     """
-    if len(posts) == 1 and len(spans[0]) == 1:
-        return next(([name] for name, runs in candidates[0] if _free(runs, starts)), None)
+    if len(posts) == 1 and len(taken[0]) == 1:
+        for name, runs in candidates[0]:
+            if _free(runs, starts):
+                return [name]
+        return None
+    spans = [
+        [(starts[number] - before, starts[number] - before + ticks) for number, before, ticks in seats]
+        for seats in taken
+    ]
     if any(_overlap(one, other) for own in spans for one, other in combinations(own, 2)):
         return None
     clashes = [

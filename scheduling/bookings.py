@@ -137,6 +137,7 @@ def book(appointment: Appointment, *, by: str, at: datetime) -> Appointment:
     day = local_date(appointment.during.lower, appointment.site.zone)
     limits.check_bookable(episode, visit=appointment.visit, at=at, moving=True)
     limits.check_day(episode, day, visit=appointment.visit, at=at, moving=True)
+    cells.allocate(appointment, by=by, at=at)  # what a recall has taken from it meanwhile
     appointment = visits.become(appointment, AppointmentStatus.BOOKED, by=by, at=at)
     visits.touch_steps(appointment, at=at)
     visits.set_anchor(appointment, appointment.steps.all())

@@ -28,7 +28,7 @@ from itertools import combinations, pairwise
 from operator import or_
 
 from clinic.clock import Zone, local_date
-from scheduling.assignment import Candidate, Post, assign, posts_of
+from scheduling.assignment import Candidate, Post, Taken, assign, posts_of
 from scheduling.ticks import TICK, TICK_MINUTES, Horizon, at_least, days_of, eroded, on_grid
 from scheduling.units import (
     Missing,
@@ -271,7 +271,8 @@ class _Search:
     def _free(self, unit: Unit, span: tuple[int, int]) -> int:
         """From where a step could run for which the unit is taken like this."""
         setup, ticks = span
-        return self._run(unit, ticks) << setup
+        run = self._run(unit, ticks)
+        return run << setup if setup else run
 
     def _folded(self, bits: list[int], after: Sequence[int] = ()) -> list[int]:
         """For each step, from where it and all later steps could run: folded from the last step backwards. `after` are
@@ -385,11 +386,7 @@ class _Search:
         """The units for each (number of the step, number of the need); kinds do not compete, each is settled alone."""
         filled: dict[tuple[int, int], list[str]] = {}
         for posts, taken, candidates in self._by_kind:
-            spans = [
-                [(starts[number] - setup, starts[number] - setup + ticks) for number, setup, ticks in seats]
-                for seats in taken
-            ]
-            chosen = assign(posts, spans, candidates, starts)
+            chosen = assign(posts, taken, candidates, starts)
             if chosen is None:
                 return None
             for post, unit in zip(posts, chosen, strict=True):
@@ -398,7 +395,7 @@ class _Search:
         return filled
 
     @cached_property
-    def _by_kind(self) -> list[tuple[list[Post], list[list[tuple[int, int, int]]], list[list[Candidate]]]]:
+    def _by_kind(self) -> list[tuple[list[Post], list[list[Taken]], list[list[Candidate]]]]:
         """The posts of each kind, for each of them when it is taken (step, ticks before it, ticks in all), and who
         could fill it."""
         found = []

@@ -103,7 +103,7 @@ def make_way(taken: list[Taking], resource_ids: Collection[int], *, by: str, at:
 def let_lapse(run_out: QuerySet[Appointment], *, by: str, at: datetime) -> int:
     """End these holds, which have run out, and say how many. One that somebody is working on is left to them."""
     held = run_out.order_by("pk").select_for_update(skip_locked=True, of=("self",))
-    return sum(1 for appointment in list(held) if lapse(appointment, by=by, at=at))
+    return len([lapse(appointment, by=by, at=at) for appointment in held])
 
 
 def fresh(episode: Episode) -> Episode:

@@ -4,6 +4,7 @@ must never see them. Anything in a state is built by walking the real steps (`fo
 from datetime import UTC, datetime
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.test import override_settings
 
@@ -43,6 +44,12 @@ def load_reference():
 @pytest.fixture
 def at():
     return AT
+
+
+@pytest.fixture
+def clock_stopped(at):
+    with time_machine.travel(at, tick=False):
+        yield
 
 
 @pytest.fixture

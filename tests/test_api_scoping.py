@@ -4,7 +4,6 @@ house and by a login without a role: nothing of the first site is seen, and noth
 from datetime import timedelta
 
 import pytest
-import time_machine
 from django.contrib.auth import get_user_model
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.urls import NoReverseMatch, get_resolver, reverse
@@ -19,15 +18,12 @@ from followup.models import FollowUpEvent
 from scheduling import closures, reminders, waitlist
 from scheduling.models import Resource
 from scheduling.models.protocol import ResourceKind
+from tests.api import logged_in
+
+pytestmark = pytest.mark.usefixtures("clock_stopped")
 
 OF_NO_SITE = {"protocols", "instruments"}  # a clinic's reference data, without patients
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def _today(at):
-    with time_machine.travel(at, tick=False):
-        yield
 
 
 @pytest.fixture
@@ -53,9 +49,7 @@ def passer_by():
 
 @pytest.fixture
 def neighbour(stranger):
-    client = APIClient()
-    client.force_login(stranger)
-    return client
+    return logged_in(stranger)
 
 
 @pytest.fixture

@@ -273,7 +273,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('visit', models.CharField(choices=[('harvest', 'Harvest day'), ('procedure', 'Procedure day'), ('mri', 'MRI')], max_length=10)),
                 ('order', models.PositiveSmallIntegerField()),
-                ('code', models.CharField(choices=[('check_in', 'Check In'), ('harvest', 'Harvest'), ('processing', 'Processing'), ('thaw', 'Thaw and preparation'), ('injection', 'Injection'), ('recovery', 'Recovery'), ('mri', 'MRI')], max_length=15)),
+                ('code', models.CharField(choices=[('check_in', 'Check-in'), ('harvest', 'Harvest'), ('processing', 'Processing'), ('thaw', 'Thaw and preparation'), ('injection', 'Injection'), ('recovery', 'Recovery'), ('mri', 'MRI')], max_length=15)),
                 ('minutes', models.PositiveSmallIntegerField()),
                 ('minutes_per_extra_level', models.PositiveSmallIntegerField(default=0)),
                 ('gap_min', models.PositiveSmallIntegerField(default=0, verbose_name='least gap before (minutes)')),
@@ -289,7 +289,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('order', models.PositiveSmallIntegerField()),
-                ('code', models.CharField(choices=[('check_in', 'Check In'), ('harvest', 'Harvest'), ('processing', 'Processing'), ('thaw', 'Thaw and preparation'), ('injection', 'Injection'), ('recovery', 'Recovery'), ('mri', 'MRI')], max_length=15)),
+                ('code', models.CharField(choices=[('check_in', 'Check-in'), ('harvest', 'Harvest'), ('processing', 'Processing'), ('thaw', 'Thaw and preparation'), ('injection', 'Injection'), ('recovery', 'Recovery'), ('mri', 'MRI')], max_length=15)),
                 ('during', django.contrib.postgres.fields.ranges.DateTimeRangeField()),
                 ('sequence', models.PositiveIntegerField(default=0, help_text='iCalendar SEQUENCE: rises with time or status.')),
                 ('changed_at', models.DateTimeField()),

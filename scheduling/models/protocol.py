@@ -31,7 +31,7 @@ class ResourceKind(models.TextChoices):
 
 
 class StepCode(models.TextChoices):
-    CHECK_IN = "check_in"
+    CHECK_IN = "check_in", "Check-in"
     HARVEST = "harvest"
     PROCESSING = "processing"
     THAW = "thaw", "Thaw and preparation"

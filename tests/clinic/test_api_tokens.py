@@ -15,13 +15,9 @@ from clinic.models import ApiToken, Patient, StatusChange
 from followup.demo import walk
 from scheduling import evaluations
 
+pytestmark = pytest.mark.usefixtures("clock_stopped")
+
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def _today(at):
-    with time_machine.travel(at, tick=False):
-        yield
 
 
 @pytest.fixture

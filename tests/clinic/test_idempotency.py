@@ -11,21 +11,16 @@ from clinic import answers, links, tasks
 from clinic.models import KeptAnswer, Patient
 from followup.demo import walk
 from scheduling import bookings, diary
+from tests.api import logged_in
+
+pytestmark = pytest.mark.usefixtures("clock_stopped")
 
 ITO = {"mrn": "MRN-9", "family_name": "Ito"}
 
 
-@pytest.fixture(autouse=True)
-def _today(at):
-    with time_machine.travel(at, tick=False):
-        yield
-
-
 @pytest.fixture
 def desk(coordinator):
-    client = APIClient()
-    client.force_login(coordinator)
-    return client
+    return logged_in(coordinator)
 
 
 def post(client, path, body, key=None):

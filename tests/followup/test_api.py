@@ -3,31 +3,23 @@
 from datetime import timedelta
 
 import pytest
-import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from rest_framework.test import APIClient
 
 from followup import events
 from followup.demo import walk
 from followup.models import Alert, FollowUpEvent
 from scheduling import bookings
+from tests.api import API, logged_in
 
-API = "/api/v1"
+pytestmark = pytest.mark.usefixtures("clock_stopped")
+
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def _today(at):
-    with time_machine.travel(at, tick=False):
-        yield
 
 
 @pytest.fixture
 def desk(coordinator):
-    client = APIClient()
-    client.force_login(coordinator)
-    return client
+    return logged_in(coordinator)
 
 
 @pytest.fixture

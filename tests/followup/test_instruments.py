@@ -143,7 +143,7 @@ def test_an_ended_licence_stops_the_asking_and_the_coordinator_sees_why(real_odi
     assert instruments.active_for("odi", "en", on=after) is None
     assert instruments.why_not("odi", "en", on=LAST_DAY) == ""
     assert instruments.why_not("odi", "en", on=after) == (
-        "Daily activities is not asked: The licence of Mapi Research Trust ended on 31 January 2028; load the renewed "
+        "Daily activities is not asked. The licence of Mapi Research Trust ended on 31 January 2028; load the renewed "
         "record."
     )
 
@@ -220,6 +220,14 @@ def test_outside_a_demo_no_placeholder_can_be_saved_as_in_use(site, settings):
     with pytest.raises(StepRefused, match="works in demo mode only"):
         odi.save(update_fields=["active", "for_demo"])
     assert placeholder().active is False
+
+
+def test_a_placeholder_that_a_demo_left_in_use_is_not_asked_and_says_why(site, settings, at):
+    settings.DEMO = False
+
+    assert placeholder().active is True
+    assert instruments.active_for("odi", "en") is None
+    assert "works in demo mode only" in instruments.obstacle(placeholder(), on=at.date())
 
 
 def test_outside_a_demo_no_placeholder_can_be_activated_by_the_step(site, settings, at):
@@ -464,6 +472,19 @@ def test_the_command_loads_a_file_with_its_licence(real_odi, tmp_path, capsys):
     held = Instrument.objects.get(version="2.1a").licence
     assert capsys.readouterr().out == "Daily activities 2.1a (en) is loaded and in use.\n"
     assert (held.number, held.languages, held.expires_on, held.also) == ("4711", ["en"], LAST_DAY, {"order": "7"})
+
+
+def test_the_command_says_when_no_plan_asks_what_was_loaded(real_odi, tmp_path, capsys):
+    form, licence = tmp_path / "odi.json", tmp_path / "licence.json"
+    form.write_text(json.dumps(real_odi | {"name": "odi-21a"}))
+    licence.write_text(json.dumps(RECORD))
+
+    call_command("load_instrument", str(form), "--licence", str(licence))
+
+    assert capsys.readouterr().out == (
+        "Daily activities 2.1a (en) is loaded and in use. No plan asks for odi-21a: give it the name of the one it "
+        "replaces, or add it to a plan.\n"
+    )
 
 
 def test_a_file_that_is_no_json_is_refused_in_words(site, tmp_path):

@@ -11,7 +11,6 @@ from django.db import connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.test.utils import CaptureQueriesContext
 from rest_framework.renderers import JSONRenderer
-from rest_framework.test import APIClient
 
 from clinic.models import Patient, StatusChange
 from followup.demo import walk
@@ -20,22 +19,12 @@ from scheduling.api.offers import OFFERED_FOR, seal
 from scheduling.api.shapes import Slots
 from scheduling.models import Appointment, Closure, Evaluation, Reservation, Resource
 from scheduling.models.protocol import ResourceKind
+from tests.api import API, logged_in, posted
 
-API = "/api/v1"
+pytestmark = pytest.mark.usefixtures("clock_stopped")
+
 SOUND = {"spondylolisthesis": False, "spondylolisthesis_grade": 0}
 NOBODY = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture(autouse=True)
-def _today(at):
-    with time_machine.travel(at, tick=False):
-        yield
-
-
-def logged_in(user):
-    client = APIClient()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
@@ -56,12 +45,6 @@ def episode(patient, at):
 @pytest.fixture
 def appointment(episode, at):
     return walk.book(episode, at=at)
-
-
-def posted(client, path, body=None, *, status=200):
-    answer = client.post(f"{API}/{path}/", body or {}, format="json")
-    assert answer.status_code == status, answer.content
-    return answer.json()
 
 
 def offers(client, episode, **asked):

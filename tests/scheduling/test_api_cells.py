@@ -14,36 +14,24 @@ from followup.demo import walk
 from scheduling import bookings, cells
 from scheduling.models import Lot, Product, Unit
 from scheduling.models.protocol import StepCode
+from tests.api import API, logged_in, posted
 
-API = "/api/v1"
+pytestmark = pytest.mark.usefixtures("clock_stopped")
+
 CODE = "disc-progenitor-allogeneic"
 LOT = {"product": "disc-progenitor-cells", "number": "A-1", "expires_at": "2026-08-01T12:00:00Z"}
 CHECK = {"celsius": "-160", "shipper": "intact", "units_announced": 2, "units_counted": 2, "checked_by": "Tomas Varga"}
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
-@pytest.fixture(autouse=True)
-def _today(at):
-    with time_machine.travel(at, tick=False):
-        yield
-
-
 @pytest.fixture
 def desk(coordinator):
-    client = APIClient()
-    client.force_login(coordinator)
-    return client
+    return logged_in(coordinator)
 
 
 @pytest.fixture
 def appointment(patient, at):
     return walk.book(walk.open_episode(patient, at=at, code=CODE), at=at)
-
-
-def posted(client, path, body=None, *, status=200):
-    answer = client.post(f"{API}/{path}/", body or {}, format="json")
-    assert answer.status_code == status, answer.content
-    return answer.json()
 
 
 def released(desk, *identifiers, **lot):

@@ -452,11 +452,11 @@ def forgeries():
             lambda o: changed(o, 4, start=o.steps[4].start - 5 * minute, end=o.steps[4].end - 5 * minute),
             "Recovery must begin 0 to 30 minutes after the step before it",
         ),
-        "an odd minute": (lambda o: shifted(o, minute), "Check In does not start on a five-minute mark"),
+        "an odd minute": (lambda o: shifted(o, minute), "Check-in does not start on a five-minute mark"),
         "the end of time": (lambda o: shifted(o, timedelta(days=365 * 7900)), "nobody comes in such a year"),
         "a time without a zone": (
             lambda o: changed(o, 0, start=o.start.replace(tzinfo=None)),
-            "Check In has a time without a time zone",
+            "Check-in has a time without a time zone",
         ),
         "nobody for a need": (
             lambda o: changed(o, 3, units=(*o.steps[3].units[:-1], ())),

@@ -237,6 +237,20 @@ def test_a_day_without_cells_is_filled_up_once_there_are_some(site, empty_store,
     assert not cells.lacking_units().exists()
 
 
+def test_a_held_day_that_a_recall_has_left_without_cells_is_booked_once_there_are_some(site, empty_store, episode, at):
+    bad = add_lot(site, at, "BAD", days=30)
+    option = search(episode, at).options[0]
+    held = bookings.hold(episode, visit=P, option=option, by=BY, at=at)
+    preparation.recall_lot(bad, reason="Sterility test", by=BY, at=at)
+
+    with pytest.raises(cells.NoUnits, match="Only 0 of 1 units"):
+        bookings.book(held, by=BY, at=at)
+    add_lot(site, at, "GOOD", days=90)
+    booked = bookings.book(held, by=BY, at=at)
+
+    assert units(booked) == [("GOOD-0", UnitStatus.ALLOCATED)]
+
+
 def test_the_earliest_day_gets_the_last_unit_after_a_recall(site, empty_store, episode, at):
     later = walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at, code=CODE)
     bad = add_lot(site, at, "BAD", days=30, units=2)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.criteria import FACTS, REFERENCE, RuleSet, all_of, any_of, judge, opposite, reference_document
+from scheduling.criteria import REFERENCE, RuleSet, all_of, any_of, judge, opposite, reference_document
+from scheduling.vocabulary import FACTS
 
 DEFAULT = RuleSet.from_json(reference_document("ddd-default-1"))
 IDCT = RuleSet.from_json(reference_document("idct-phase3-1"))

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from followup.demo import walk
 from scheduling import evaluations
-from scheduling.criteria import FACTS
 from scheduling.facts import facts_of, months_covered, whole_months
 from scheduling.models import DiscReading, Product
 from scheduling.models.mri import Scale
+from scheduling.vocabulary import FACTS
 
 ON_THE_DAY = {"pregnancy_test_result", "hours_since_test"}  # recorded with the injection, not at the evaluation
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-import time_machine
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.urls import reverse
 from icalendar import Calendar
@@ -318,14 +317,8 @@ def test_the_same_rows_give_the_same_bytes(appointment, patient, room, at):
 
 
 @pytest.fixture
-def address(patient, appointment):
+def address(patient, appointment, clock_stopped):
     return reverse("feed", args=[links.token_of(feeds.link_for(patient))])
-
-
-@pytest.fixture(autouse=True)
-def _today(at):
-    with time_machine.travel(at, tick=False):
-        yield
 
 
 def test_a_feed_is_polled_without_a_login(client, address, patient, at):

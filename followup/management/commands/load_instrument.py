@@ -24,4 +24,9 @@ class Command(BaseCommand):
             instrument = instruments.load(options["file"], licence=options["licence"], at=now())
         except StepRefused as refused:
             raise CommandError(str(refused)) from refused
-        self.stdout.write(f"{instrument} is loaded" + (" and in use." if instrument.active else ", but not in use."))
+        words = f"{instrument} is loaded" + (" and in use." if instrument.active else ", but not in use.")
+        if not instruments.planned(instrument):
+            words += (
+                f" No plan asks for {instrument.code}: give it the name of the one it replaces, or add it to a plan."
+            )
+        self.stdout.write(words)
