@@ -349,12 +349,16 @@ def test_every_page_is_lighter_than_sixty_kilobytes(survey, phone):
     _, address = survey("month-6")
 
     page = phone()
-    weight = {}
+    sizes, weight = {}, {}
     for name in ("", "1/", "1/number/", "2/", "dates/"):
         go(page, address, name)
-        weight[name] = page.evaluate(
-            """() => performance.getEntries().reduce((sum, entry) => sum + (entry.decodedBodySize ?? 0), 0)"""
+        parts = page.evaluate(
+            """() => performance.getEntries().filter(entry => "decodedBodySize" in entry)
+                .map(entry => [entry.name, entry.decodedBodySize])"""
         )
+        for address_of_part, size in parts:  # what the browser still had from the page before counts as well
+            sizes[address_of_part] = size or sizes[address_of_part]
+        weight[name] = sum(sizes[address_of_part] for address_of_part, _size in parts)
 
     assert {name: size for name, size in weight.items() if not 10_000 < size < 60_000} == {}
 
