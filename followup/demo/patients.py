@@ -211,7 +211,7 @@ def follow(crowd: Crowd, appointment: Appointment, *, until: int, end: int = 30,
     for number, event in enumerate(due.order_by("due_on", "code")):
         days = (event.due_on - anchor_at.date()).days
         vas = round(66 - (66 - end) * min(days, 180) / 180)
-        at = walk.at_noon(event.due_on + timedelta(days=1))
+        at = walk.at_noon(event.due_on + timedelta(days=min(1, event.permitted_after)))
         if event.kind == EventKind.SURVEY and number % 4 == 3:
             calls.log(event, outcome=CallOutcome.ANSWERED, note="", by=BY, at=at)
             walk.follow_up(event, vas=vas, at=at, mode="phone")
