@@ -1,17 +1,21 @@
 """What getting better leaves behind."""
 
+from followup.models.adverse import AdverseEvent
 from followup.models.alert import Alert
 from followup.models.event import CallAttempt, FollowUpEvent, FollowUpStep, RestrictionStage
+from followup.models.imaging import MriOrder
 from followup.models.recovery import Discharge, RecoveryScore
 from followup.models.survey import Instrument, Response
 
 __all__ = [
+    "AdverseEvent",
     "Alert",
     "CallAttempt",
     "Discharge",
     "FollowUpEvent",
     "FollowUpStep",
     "Instrument",
+    "MriOrder",
     "RecoveryScore",
     "Response",
     "RestrictionStage",
