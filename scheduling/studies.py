@@ -21,6 +21,7 @@ from scheduling.models.protocol import ResourceKind
 
 OF_THE_READER = frozenset({"id", "study", "role", "read_by", "read_at", "blinded"})
 FINDINGS = frozenset(field.name for field in DiscReading._meta.concrete_fields) - OF_THE_READER
+MADE = ("device", "scanner", "field_strength_tesla", "sequence")
 LABELS = {ReaderRole.FIRST: "read", ReaderRole.SECOND: "read again", ReaderRole.CONSENSUS: "agreed"}
 
 
@@ -85,6 +86,28 @@ def read(
         study.read_by = reader
         study.save(update_fields=["read_by"])
     note(study, was="", became=LABELS[ReaderRole(role)], by=by, at=at)
+    return study
+
+
+@transaction.atomic
+def describe(study: MriStudy, *, by: str, at: datetime, **made: Any) -> MriStudy:
+    """Say on which scanner and in which sequences a study was made: a follow-up is compared with it."""
+    study = MriStudy.objects.select_for_update(of=("self",), no_key=True).get(pk=study.pk)
+    if unknown := sorted(set(made) - set(MADE)):
+        raise StudyRefused(f"Not something that is said of how a study was made: {', '.join(unknown)}.")
+    said = {name: value for name, value in made.items() if value not in ("", None)}
+    if not said:
+        raise StudyRefused("Say on which scanner it was made, or in which sequences.")
+    was = (study.made_on, study.field_strength_tesla and f"{study.field_strength_tesla} T", study.sequence)
+    before = ", ".join(str(value) for value in was if value) or "not known"
+    if {"device", "scanner"} & set(said):
+        said = {"device": None, "scanner": ""} | said
+    for name, value in said.items():
+        setattr(study, name, clean(value) if isinstance(value, str) else value)
+    _check_scanner(study)
+    _check(study, exclude=["site", "patient", "device"])
+    study.save(update_fields=list(said))
+    note(study, was="", became="described", by=by, at=at, reason=f"Before: {before}.")
     return study
 
 
@@ -179,13 +202,17 @@ def _check_discs(study: MriStudy, role: str, discs: Sequence[Mapping[str, Any]])
 
 
 def _save(row: models.Model, *, exclude: Sequence[str]) -> None:
-    """Save a new row; StudyRefused, with what does not fit, if a field or a constraint says no."""
+    _check(row, exclude=exclude)
+    row.save(force_insert=True)
+
+
+def _check(row: models.Model, *, exclude: Sequence[str]) -> None:
+    """StudyRefused, with what does not fit, if a field or a constraint says no."""
     try:
         row.clean_fields(exclude=exclude)
         row.validate_constraints()
     except ValidationError as invalid:
         raise StudyRefused(" ".join(_said(message) for message in invalid.messages)) from invalid
-    row.save(force_insert=True)
 
 
 def _said(message: str) -> str:

@@ -76,10 +76,9 @@ class ScaleForm(StepForm):
         return given
 
 
-class MadeForm(StepForm):
-    """When, where and how a study was made; for a baseline study and for a follow-up alike."""
+class ScannerForm(StepForm):
+    """On what a study was made."""
 
-    acquired_on = forms.DateField(label="Made on", widget=DateInput)
     device = forms.ModelChoiceField(
         Resource.objects.filter(kind=ResourceKind.MRI_SCANNER).order_by("name"),
         label="On our scanner",
@@ -93,9 +92,17 @@ class MadeForm(StepForm):
     sequence = forms.CharField(label="Sequences", max_length=200, required=False, help_text="Sagittal T2 and T1.")
 
 
+class MadeForm(ScannerForm):
+    """When, where and how a study was made; for a baseline study and for a follow-up alike."""
+
+    acquired_on = forms.DateField(label="Made on", widget=DateInput)
+    field_order = ("acquired_on",)
+
+
 class ReadingForm(MadeForm, ScaleForm):
     """A study together with its first reading."""
 
+    field_order = ("acquired_on", *ScannerForm.base_fields, "scale")
     read_by = forms.CharField(label="Read by", max_length=120, required=False)
     report = forms.CharField(label="Report", widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=10000)
 
@@ -225,6 +232,16 @@ class MriStudyAdmin(StepAdmin):
             consequence="The study becomes part of this patient's record and can be used in an evaluation.",
             done=lambda study: f"The study {study.identifier} belongs to {study.patient} now.",
             main=True,
+        ),
+        StepAction(
+            name="describe",
+            label="Say how it was made",
+            take=studies.describe,
+            form=ScannerForm,
+            available=lambda study: study.patient_id is not None,
+            consequence="A follow-up on another scanner than its baseline is warned about. What was said before stays "
+            "in the trail.",
+            done=lambda study: f"{study} was made on {study.made_on or 'a scanner that is not known'}.",
         ),
         StepAction(
             name="read",

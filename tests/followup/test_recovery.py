@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from clinic.models import Message
 from clinic.status import StepRefused
 from followup import recovery, reminders
-from followup.models import Discharge, RecoveryScore
+from followup.models import Discharge, RecoveryScore, RestrictionStage
 from scheduling import bookings
 from scheduling.models import Episode
 
@@ -154,3 +154,10 @@ def test_a_stage_is_told_by_one_mail_on_its_first_day(injected):
         told.append(Message.objects.filter(kind=reminders.STAGE).count())
 
     assert told == [1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 4]
+
+
+def test_a_stage_cannot_end_before_it_begins(injected):
+    rest = RestrictionStage.objects.filter(protocol=injected.protocol, code="protect")
+
+    with pytest.raises(IntegrityError, match="a_stage_ends_after_it_begins"), transaction.atomic():
+        rest.update(last_day=2)

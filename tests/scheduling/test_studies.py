@@ -138,6 +138,31 @@ def test_a_study_is_made_on_one_scanner_of_this_clinic_or_on_one_elsewhere(site,
             studies.receive(patient, identifier="3", **given, **wrong)
 
 
+def test_it_may_be_said_later_on_which_scanner_a_study_was_made(site, patient, at):
+    study = studies.receive(patient, identifier="1", acquired_on=ON, scanner="Harbour Imaging", by="ann", at=at)
+    ours = studies.scanners(site).get()
+
+    studies.describe(study, device=ours, scanner="", sequence=" sagittal  T2 ", by="bob", at=at)
+
+    said = StatusChange.objects.filter(subject_id=str(study.pk)).latest("pk")
+    assert (fresh(study).made_on, fresh(study).sequence) == ("MRI scanner", "sagittal T2")
+    assert (said.by, said.reason) == ("bob", "Before: Harbour Imaging.")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({}, "Say on which scanner"),
+        ({"field_strength_tesla": "strong"}, "number"),
+        ({"sequence": "T2" * 101}, "at most 200"),
+        ({"grade": 3}, "Not something"),
+    ],
+)
+def test_what_is_said_of_a_scanner_makes_sense(study, at, made, words):
+    with pytest.raises(studies.StudyRefused, match=words):
+        studies.describe(study, by="bob", at=at, **made)
+
+
 GRADED = st.fixed_dictionaries(
     {
         "scale": st.sampled_from(["pfirrmann5", "modified8"]),
