@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.utils.translation import gettext
 
 from clinic import clock
 from clinic.models import Patient
@@ -36,6 +37,6 @@ def stages_of(patient: Patient, window: DateTimeTZRange) -> Iterable[Entry]:
                 sequence=0,
                 changed_at=episode.anchor_at,
                 status=CONFIRMED,
-                summary=f"Clinic plan, part {number}",
+                summary=gettext("Clinic plan, part %(number)d") % {"number": number},
                 location=patient.site.name,
             )
