@@ -63,6 +63,8 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "recoveryscore": KEEP,
         "discharge": KEEP,
         "alert": KEEP,
+        "adverseevent": KEEP,
+        "mriorder": KEEP,
     },
 }
 

@@ -1,4 +1,4 @@
-"""What a follow-up event, a response and an alert can be, and may become: data only."""
+"""What a follow-up event, a response, an alert, an adverse event and an order can be, and may become: data only."""
 
 from django.db.models import TextChoices
 
@@ -46,3 +46,41 @@ ALERT_MOVES: dict[str, set[str]] = {
     AlertStatus.ACKNOWLEDGED: {AlertStatus.CLOSED, AlertStatus.RAISED},
     AlertStatus.CLOSED: {AlertStatus.RAISED},  # by a new worrying answer
 }
+
+
+class AdverseEventStatus(TextChoices):
+    """FHIR AdverseEvent, in our words: open and followed = in-progress, closed = completed."""
+
+    OPEN = "open", "Open: nobody follows it yet"
+    FOLLOWED = "followed", "Somebody follows it"
+    CLOSED = "closed"
+    ENTERED_IN_ERROR = "entered-in-error"
+
+
+V = AdverseEventStatus
+ADVERSE_EVENT_MOVES: dict[str, set[str]] = {
+    V.OPEN: {V.FOLLOWED, V.CLOSED, V.ENTERED_IN_ERROR},
+    V.FOLLOWED: {V.CLOSED, V.ENTERED_IN_ERROR},
+    V.CLOSED: {V.FOLLOWED, V.ENTERED_IN_ERROR},
+    V.ENTERED_IN_ERROR: set(),
+}
+ADVERSE_EVENT_LIVE = frozenset({V.OPEN, V.FOLLOWED})
+
+
+class OrderStatus(TextChoices):
+    """FHIR ServiceRequest, in our words: ordered and booked = active, done = completed, cancelled = revoked."""
+
+    ORDERED = "ordered"
+    BOOKED = "booked"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+R = OrderStatus
+ORDER_MOVES: dict[str, set[str]] = {
+    R.ORDERED: {R.BOOKED, R.DONE, R.CANCELLED},
+    R.BOOKED: {R.ORDERED, R.DONE, R.CANCELLED},  # ordered again: the day fell through, the wish did not
+    R.DONE: set(),
+    R.CANCELLED: set(),
+}
+ORDER_LIVE = frozenset({R.ORDERED, R.BOOKED})

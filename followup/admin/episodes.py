@@ -266,7 +266,7 @@ def stages_of(episode):
         (
             dated.stage.name,
             f"{show.day(dated.begins_on)} - {show.day(dated.ends_on) if dated.ends_on else 'until told otherwise'}",
-            show.badge("active", "now") if dated.includes(today) else show.NOTHING,
+            standing_of(dated, today),
             dated.stage.advice,
         )
         for dated in recovery.stages(episode)
@@ -274,6 +274,13 @@ def stages_of(episode):
     return show.table(
         ("Stage", "When", "", "What the patient may do"), rows, empty="The stages have dates once it is booked."
     )
+
+
+def standing_of(dated, today):
+    """Planned until the injection has taken place: its days move with it."""
+    if dated.planned:
+        return show.badge("planned", "planned")
+    return show.badge("active", "now") if dated.includes(today) else show.NOTHING
 
 
 def episodes_of(patient, request):

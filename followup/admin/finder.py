@@ -280,6 +280,8 @@ def take(request, quest: Quest, at):
         elif quest.event:
             row = imaging.book(quest.event, option=option, **who_and_when).appointment
             words = f"Booked: {named(row)}. The patient is told by e-mail."
+            if warning := imaging.scanner_warning(imaging.scans().get(pk=quest.event.pk)):
+                messages.warning(request, warning)
         elif request.POST.get("act") == "hold":
             row = bookings.hold(quest.episode, visit=quest.visit, option=option, **who_and_when)
             words = (

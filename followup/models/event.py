@@ -79,7 +79,13 @@ class RestrictionStage(models.Model):
 
     class Meta:
         ordering = ["protocol", "first_day"]
-        constraints = [models.UniqueConstraint(fields=["protocol", "code"], name="one_stage_per_code")]
+        constraints = [
+            models.UniqueConstraint(fields=["protocol", "code"], name="one_stage_per_code"),
+            models.CheckConstraint(
+                condition=models.Q(last_day__isnull=True) | models.Q(last_day__gte=models.F("first_day")),
+                name="a_stage_ends_after_it_begins",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

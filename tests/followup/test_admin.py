@@ -139,18 +139,23 @@ def test_a_lost_patient_is_lost_for_a_reason(desk, followed):
 # Going home
 
 
-def test_a_patient_goes_home_on_a_score_or_with_a_reason(desk, followed, at):
+def test_a_patient_goes_home_on_a_score_and_in_company(desk, followed, at):
     appointment = followed.appointments.get()
     score = {"vital_signs": 2, "activity": 1, "comfort": 1, "bleeding": 2, "intake": 2}
 
     with at_the(followed.anchor_at + timedelta(minutes=50)):
         scored = desk.take(appointment, "score", **score)
-        refused = desk.take(appointment, "discharge", escorted_by="Her brother")
-        home = desk.take(appointment, "discharge", escorted_by="Her brother", note="Dr Okafor agrees.")
+        refused = desk.take(appointment, "discharge", escorted_by="Her brother", note="Dr Okafor agrees.")
+        desk.take(appointment, "score", **(score | {"activity": 2}))
+        alone = desk.take(appointment, "discharge", escorted_by=" ")
+        home = desk.take(appointment, "discharge", escorted_by="Her brother")
 
-    assert RecoveryScore.objects.get().total == 8
+    assert [row.total for row in RecoveryScore.objects.order_by("pk")] == [8, 9]
     assert said(scored) == "The score is 8 of 10. Next: wait, and score again."
-    assert refusals(refused)[0].startswith("The latest score of Reyes, Marta is 8 of 10; 9 is needed.")
+    assert refusals(refused) == [
+        "The latest score of Reyes, Marta is 8 of 10; 9 is needed to go home. Keep the patient here and score again."
+    ]
+    assert alone.context["form"].errors.keys() == {"escorted_by"}
     assert Discharge.objects.get().escorted_by == "Her brother"
     assert home.url == show.page_of(followed)
 

@@ -11,6 +11,7 @@ from rest_framework.routers import SimpleRouter
 from clinic.api.shapes import Day, DayFilter, Reason, Shape
 from clinic.api.views import Browsable, Listed, step
 from followup import alerts
+from followup.api import care
 from followup.models import Alert, FollowUpEvent, Instrument, Response
 from followup.models.alert import AlertKind
 from followup.models.event import EventKind
@@ -176,3 +177,4 @@ router.register("follow-up-events", FollowUpEvents)
 router.register("responses", Responses)
 router.register("instruments", Instruments)
 router.register("alerts", Alerts)
+router.registry.extend(care.router.registry)
