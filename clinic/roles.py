@@ -59,6 +59,7 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "callattempt": KEEP,
         "instrument": KEEP,
         "response": KEEP,
+        "answer": READ,
         "recoveryscore": KEEP,
         "discharge": KEEP,
         "alert": KEEP,

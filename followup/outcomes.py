@@ -7,13 +7,13 @@ from datetime import date, datetime
 from fractions import Fraction
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from clinic.status import StepRefused, move
 from followup import scoring
 from followup.models import FollowUpEvent, Response
 from followup.models.event import EventKind
-from followup.states import EventStatus, ResponseStatus
+from followup.states import RESPONSE_FINISHED, EventStatus
 from scheduling.models import Episode
 from scheduling.states import EPISODE_MOVES, EpisodeStatus
 
@@ -59,8 +59,8 @@ def series(episode: Episode) -> tuple[TimePoint, ...]:
     """Every survey of the plan in order of its due date, answered or not."""
     rows = FollowUpEvent.objects.with_dates().filter(episode=episode, kind=EventKind.SURVEY).order_by("due_on", "pk")
     answers: dict[object, dict[str, Response]] = {}
-    completed = Response.objects.filter(event__episode=episode, status=ResponseStatus.COMPLETED)
-    for response in completed.select_related("instrument"):
+    finished = Response.objects.filter(event__episode=episode, status__in=RESPONSE_FINISHED)
+    for response in finished.select_related("instrument"):
         answers.setdefault(response.event_id, {})[response.instrument.scoring] = response
     day = _anchor_day(episode)
     return tuple(_time_point(event, answers.get(event.pk, {}), day) for event in rows)
@@ -98,11 +98,12 @@ def lose(episode: Episode, *, reason: str, by: str, at: datetime) -> Episode:
 @transaction.atomic
 def complete_due(*, at: datetime) -> int:
     """End every follow-up that has nothing left open: how many. Completed, unless the patient has died or the last two
-    surveys brought no answer: then lost."""
+    surveys brought no answer: then lost. What was missed by phone may still be answered while its window is open."""
     events = FollowUpEvent.objects.filter(episode=OuterRef("pk"))
+    answerable = Q(status=EventStatus.MISSED, recorded_closes_on__gte=F("today"))
     over = (
         Episode.objects.filter(Exists(events), status=EpisodeStatus.ACTIVE)
-        .exclude(Exists(events.filter(status=EventStatus.OPEN)))
+        .exclude(Exists(events.with_today(at).filter(Q(status=EventStatus.OPEN) | answerable)))
         .select_related("patient")
         .order_by("pk")
         .select_for_update(of=("self",), no_key=True, skip_locked=True)

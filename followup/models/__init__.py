@@ -3,10 +3,11 @@
 from followup.models.alert import Alert
 from followup.models.event import CallAttempt, FollowUpEvent, FollowUpStep, RestrictionStage
 from followup.models.recovery import Discharge, RecoveryScore
-from followup.models.survey import Instrument, Response
+from followup.models.survey import Answer, Instrument, Response
 
 __all__ = [
     "Alert",
+    "Answer",
     "CallAttempt",
     "Discharge",
     "FollowUpEvent",

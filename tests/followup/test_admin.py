@@ -164,7 +164,7 @@ def test_answers_by_phone_are_recorded_as_such_and_the_line_becomes_a_number(des
         form = desk.ask(event, "answer").context["form"]
         answers = dict.fromkeys(form.asked, "3")
 
-        response = desk.take(event, "answer", mode="phone", **answers)
+        response = desk.take(event, "answer", **answers)
     event.refresh_from_db()
 
     assert said(response) == "The answers of Reyes, Marta for 4 weeks are recorded."
@@ -177,7 +177,7 @@ def test_answers_by_phone_are_recorded_as_such_and_the_line_becomes_a_number(des
 def test_a_number_given_by_phone_has_a_picture_of_its_own_and_is_no_mark_on_the_line(desk, followed):
     event = event_of(followed, "week-4")
     with at_the(due(followed, "week-4")):
-        desk.take(event, "answer", mode="phone", q1="3")
+        desk.take(event, "answer", q1="3", rest_unanswered="on")
 
     picture = str(outcome_of(Episode.objects.get(pk=followed.pk)))
 
@@ -188,7 +188,7 @@ def test_a_number_given_by_phone_has_a_picture_of_its_own_and_is_no_mark_on_the_
 def test_an_answer_outside_its_scale_is_asked_again(desk, followed):
     event = event_of(followed, "week-4")
     with at_the(due(followed, "week-4")):
-        response = desk.take(event, "answer", mode="phone", q1="11")
+        response = desk.take(event, "answer", q1="11")
 
     assert response.context["form"].errors.keys() == {"q1"}
     assert not Response.objects.exists()
@@ -196,7 +196,7 @@ def test_an_answer_outside_its_scale_is_asked_again(desk, followed):
 
 def test_answers_before_their_time_are_refused_in_words(desk, followed):
     with at_the(followed.anchor_at + timedelta(days=1)):
-        response = desk.take(event_of(followed, "week-4"), "answer", mode="phone")
+        response = desk.take(event_of(followed, "week-4"), "answer")
 
     assert "cannot be answered yet" in refusals(response)[0]
 
