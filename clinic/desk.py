@@ -13,6 +13,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.timezone import now
 
 # What an admin class names in `section`; the navigation shows them in this order.
@@ -29,12 +30,14 @@ SHOWN = 5  # rows of each queue on the first page; the rest is behind "All"
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a queue: whom it is about, what is the matter, and where one click leads."""
+    """One row of a queue: whom it is about, what is the matter, and where one click leads. What cannot wait is said
+    `loud`, in red."""
 
     who: str
     what: str
     url: str
     action: str = "Open"
+    loud: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,28 @@ class Look:
         return self.count - len(self.lines)
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page of its own, which is no list of rows, in the navigation."""
+
+    section: str
+    place: int
+    name: str
+    url: str
+    permission: str
+
+
 QUEUES: list[Queue] = []
+PAGES: list[Page] = []
 
 
 def register(*queues: Queue) -> None:
     QUEUES.extend(queues)
     QUEUES.sort(key=lambda queue: queue.place)
+
+
+def register_pages(*pages: Page) -> None:
+    PAGES.extend(pages)
 
 
 def look_through(user: Any, *, at: datetime) -> list[Look]:
@@ -103,6 +122,10 @@ class PulposusAdminSite(admin.AdminSite):
             page = self.get_model_admin(model["model"])
             model["name"] = getattr(page, "called", "") or model["name"]
             sections[getattr(page, "section", "Logins")].append(model)
+        for page in PAGES:
+            if request.user.has_perm(page.permission):
+                address = {"admin_url": reverse(page.url), "object_name": page.name, "add_url": None}
+                sections[page.section].append({"name": page.name, "place": page.place, **address})
         return [
             {"name": title, "app_label": f"section-{number}", "models": sorted(models, key=self._place)}
             for number, (title, models) in enumerate(sections.items())
@@ -110,6 +133,8 @@ class PulposusAdminSite(admin.AdminSite):
         ]
 
     def _place(self, model: dict[str, Any]) -> tuple[int, str]:
+        if "place" in model:
+            return model["place"], model["name"]
         return getattr(self.get_model_admin(model["model"]), "place", 50), model["name"]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:

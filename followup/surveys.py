@@ -20,7 +20,7 @@ from followup.instruments import Question
 from followup.models import Answer, FollowUpEvent, Instrument, Response
 from followup.models.alert import AlertKind
 from followup.models.event import EventKind, FollowUpEventQuerySet
-from followup.models.survey import Absent, Mode
+from followup.models.survey import CORRECTION, Absent, Mode
 from followup.states import RESPONSE_FINISHED, RESPONSE_MOVES, EventStatus, ResponseStatus
 from scheduling.states import EpisodeStatus
 
@@ -193,7 +193,7 @@ def amend(response: Response, *, answers: Mapping[str, Any], reason: str, by: st
     if response.status not in RESPONSE_FINISHED:
         raise SurveyClosed(f"{response} is not finished: there is nothing to correct yet. Enter the answers instead.")
     form.correct(response, answers)
-    form.keep_history(at=at, mode=Answer.CORRECTION, by=by, reason=reason)
+    form.keep_history(at=at, mode=CORRECTION, by=by, reason=reason)
     columns = {"answers": response.answers, **_score(response)}
     response = move(response, ResponseStatus.AMENDED, moves=RESPONSE_MOVES, by=by, at=at, reason=reason, also=columns)
     form.alert_red_flags(at=at)

@@ -62,7 +62,7 @@ class ResponseAdmin(StepAdmin):
             take=surveys.amend,
             form=CorrectionForm,
             available=lambda response: response.status in RESPONSE_FINISHED,
-            consequence="Enter only what must change. What was answered before is kept beside it, and the score is made "
+            consequence="Enter only what must change. What was answered before is kept beside it; the score is made "
             "again.",
             done=lambda response: f"Corrected: {response}.",
         ),

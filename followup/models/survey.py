@@ -42,6 +42,10 @@ class Mode(models.TextChoices):
     PAPER = "paper", "From paper"
 
 
+CORRECTION = "correction"
+ANSWER_MODES = [*Mode.choices, (CORRECTION, "Corrected by staff")]
+
+
 class InputMode(models.TextChoices):
     """By what a patient answered on the page: for who studies whether it matters."""
 
@@ -107,13 +111,12 @@ class Answer(models.Model):
 
     SITE_PATH = "response__event__episode__patient__site"
     PERSONAL = ("value", "reason")
-    CORRECTION = "correction"
 
     response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="given")
     link_id = models.CharField(max_length=64)
     value = models.JSONField(null=True, blank=True, help_text="Several marks of one item on paper are a list.")
     absent = models.CharField(max_length=15, choices=Absent, blank=True, help_text="Why there is no value.")
-    mode = models.CharField(max_length=10, choices=[*Mode.choices, (CORRECTION, "Corrected by staff")])
+    mode = models.CharField(max_length=10, choices=ANSWER_MODES)
     by = models.CharField(max_length=150, blank=True, help_text="Staff, if not the patient.")
     at = models.DateTimeField()
     input_mode = models.CharField(max_length=10, choices=InputMode, blank=True)
@@ -122,8 +125,7 @@ class Answer(models.Model):
     objects = SiteQuerySet.as_manager()
 
     class Meta:
-        ordering = ["at", "pk"]
-        indexes = [models.Index(fields=["response", "at"], name="answers_of_a_response")]
+        ordering = ["pk"]  # as they came
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(value__isnull=True) ^ models.Q(absent=""), name="no_value_without_saying_why"
@@ -132,7 +134,7 @@ class Answer(models.Model):
                 condition=models.Q(mode=Mode.SELF) ^ ~models.Q(by=""), name="an_answer_by_staff_says_by_whom"
             ),
             models.CheckConstraint(
-                condition=models.Q(mode="correction") ^ models.Q(reason=""), name="only_a_correction_has_a_reason"
+                condition=models.Q(mode=CORRECTION) ^ models.Q(reason=""), name="only_a_correction_has_a_reason"
             ),
         ]
 
