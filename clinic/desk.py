@@ -11,9 +11,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.timezone import now
 
 # What an admin class names in `section`; the navigation shows them in this order.
@@ -70,13 +70,18 @@ class Look:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of its own, which is no list of rows, in the navigation."""
+    """A page of its own, which is no list of rows: at `path` below the desk, and in the navigation."""
 
     section: str
     place: int
     name: str
-    url: str
+    path: str
+    view: Callable[[HttpRequest], HttpResponse]
     permission: str
+
+    @property
+    def slug(self) -> str:
+        return self.path.strip("/").replace("/", "_")
 
 
 QUEUES: list[Queue] = []
@@ -124,7 +129,7 @@ class PulposusAdminSite(admin.AdminSite):
             sections[getattr(page, "section", "Logins")].append(model)
         for page in PAGES:
             if request.user.has_perm(page.permission):
-                address = {"admin_url": reverse(page.url), "object_name": page.name, "add_url": None}
+                address = {"admin_url": reverse(f"admin:{page.slug}"), "object_name": page.name, "add_url": None}
                 sections[page.section].append({"name": page.name, "place": page.place, **address})
         return [
             {"name": title, "app_label": f"section-{number}", "models": sorted(models, key=self._place)}
@@ -136,6 +141,9 @@ class PulposusAdminSite(admin.AdminSite):
         if "place" in model:
             return model["place"], model["name"]
         return getattr(self.get_model_admin(model["model"]), "place", 50), model["name"]
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [*(path(page.path, self.admin_view(page.view), name=page.slug) for page in PAGES), *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         queues = look_through(request.user, at=now())

@@ -61,7 +61,8 @@ def queue(*, at: datetime) -> FollowUpEventQuerySet:
 def log(event: FollowUpEvent, *, outcome: str, note: str = "", by: str, at: datetime) -> CallAttempt:
     """One call was made. After two in vain, or a no, the patient has missed this time point and is left in peace until
     the next one; their link works on while the window is open."""
-    event = FollowUpEvent.objects.select_for_update(no_key=True).get(pk=event.pk)
+    held = FollowUpEvent.objects.select_for_update(of=("self",), no_key=True)
+    event = held.with_dates().with_today(at).get(pk=event.pk)
     if outcome not in CallOutcome.values:
         raise StepRefused("Say how the call went: answered, no answer, call again, refused or wrong number.")
     made = event.calls.count()
@@ -70,6 +71,8 @@ def log(event: FollowUpEvent, *, outcome: str, note: str = "", by: str, at: date
         raise StepRefused(f"{ATTEMPTS} calls about {event} have been made. Wait for the next time point.")
     if event.status != EventStatus.OPEN and not answered:
         raise StepRefused(f"{event} is closed: there is nothing to call about.")
+    if not answered and (event.opens_on is None or event.today < event.opens_on):
+        raise StepRefused(f"{event} is not due yet: there is nothing to call about.")
     attempt = CallAttempt.objects.create(event=event, outcome=outcome, called_at=at, called_by=by, note=note)
     if _gives_up(event, outcome=outcome, calls=made + 1):
         events.close(event, to=EventStatus.MISSED, by=by, at=at, reason=WHY_MISSED[outcome])
@@ -77,7 +80,8 @@ def log(event: FollowUpEvent, *, outcome: str, note: str = "", by: str, at: date
 
 
 def _gives_up(event: FollowUpEvent, *, outcome: str, calls: int) -> bool:
-    """Who has begun to answer keeps the time they have, and the day of the injection asks once more by itself."""
+    """Who has begun to answer keeps the time they have. A measurement from before the injection is never given up: it
+    can still be taken on the day."""
     if event.before_injection or event.responses.exists():
         return False
     return outcome == CallOutcome.REFUSED or (outcome != CallOutcome.ANSWERED and calls >= ATTEMPTS)

@@ -56,7 +56,7 @@ def close(event: FollowUpEvent, *, to: str, by: str, at: datetime, reason: str =
 
 @transaction.atomic
 def reopen(event: FollowUpEvent, *, by: str, at: datetime, reason: str) -> FollowUpEvent:
-    """Open a voided or waived event again: its dates are derived once more."""
+    """Open a voided, waived or missed event again: its dates are derived once more."""
     forgotten = dict.fromkeys(("closed_at", "recorded_due_on", "recorded_opens_on", "recorded_closes_on"))
     move(event, EventStatus.OPEN, moves=EVENT_MOVES, by=by, at=at, reason=reason, also=forgotten)
     return FollowUpEvent.objects.with_dates().get(pk=event.pk)

@@ -256,7 +256,7 @@ class _Form:
         code = response.instrument_code
         other = self.responses.get(instruments.alternative_to(response.instrument))
         for link_id, value in answers.items():
-            self._check(code, link_id, value, several=True)
+            self._check(code, link_id, value, several=response.mode == Mode.PAPER)
             if value is not None and other is not None and other.answers.get(link_id) is not None:
                 raise BadAnswer(f"This was answered on the other scale: correct it there ({other.instrument.title}).")
             if link_id not in response.answers or response.answers[link_id] != value:
@@ -267,13 +267,13 @@ class _Form:
     def write(self, *, at: datetime, mode: str, by: str) -> None:
         """Keep what was put. An answer that says what was said before is a sign of life and no new answer: whoever
         gave it first keeps it."""
-        touched = [self.responses[code] for code in sorted(self.changed)]
-        new = {code for code, _ in self.given}
-        for response in touched:
+        said = {code for code, answer in self.given if answer.absent != Absent.UNKNOWN}
+        for code in sorted(self.changed):
+            response = self.responses[code]
+            if code in said or response.started_at is None:
+                response.mode, response.recorded_by = mode, by
             response.started_at = response.started_at or at
             response.last_answer_at = at
-            if response.instrument_code in new:
-                response.mode, response.recorded_by = mode, by
             response.save()
         self.keep_history(at=at, mode=mode, by=by)
         self.alert_red_flags(at=at)

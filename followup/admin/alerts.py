@@ -22,10 +22,10 @@ class DoneForm(StepForm):
     )
 
 
-def unseen_for(alert, at) -> str:
-    """What nobody has acknowledged, louder with every hour."""
-    late = ", overdue" if alerts.overdue(alert, at=at) else ""
-    return f"Nobody has seen it for {alerts.age(alert, at=at)}{late}"
+def unseen(alert, at) -> str:
+    """For how long nobody has acknowledged it, in a word or two."""
+    word = "overdue" if alerts.overdue(alert, at=at) else "unseen"
+    return f"{word}, {alerts.age(alert, at=at)}"
 
 
 @admin.register(Alert)
@@ -94,7 +94,7 @@ class AlertAdmin(StepAdmin):
     def status_shown(self, alert):
         if alert.status != AlertStatus.RAISED:
             return show.state(alert)
-        return show.badge(alert.status, unseen_for(alert, timezone.now()))
+        return show.badge(alert.status, unseen(alert, timezone.now()))
 
     @admin.display(description="Who looks after it")
     def looked_after(self, alert):

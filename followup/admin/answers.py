@@ -43,7 +43,9 @@ class AnswersForm(StepForm):
             return ""
         one = given[0]
         answer = told.get((one.instrument.code, one.question.link_id))
-        return f"{said(one.question, one.value)} ({told_by(answer, show.zone_of(self.row))})"
+        other = one.instrument != self.question_of(page).instrument and one.value is not None
+        scale = f" on the scale from {one.question.low} to {one.question.high}" if other else ""
+        return f"{said(one.question, one.value)}{scale} ({told_by(answer, show.zone_of(self.row))})"
 
     def arguments(self):
         answers = {}
@@ -116,9 +118,8 @@ def choice_field(question, told, *, kept, several):
     choices.append((SKIP, "skipped"))
     if several:
         widget = forms.CheckboxSelectMultiple(attrs={"class": "stacked"})
-        help_text = f"Every statement that is marked. {told}".strip()
         return forms.MultipleChoiceField(
-            label=question.text, choices=choices, required=False, widget=widget, help_text=help_text
+            label=question.text, choices=choices, required=False, widget=widget, help_text=told
         )
     if kept:
         choices.insert(0, (UNTOUCHED, f"keep: {kept}"))

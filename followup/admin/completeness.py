@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
 
 from clinic.admin.pages import DateInput, visible
@@ -22,9 +21,9 @@ MAY = "followup.view_followupevent"
 HEADINGS = {
     "expected": "Expected",
     "invited": "Invited",
-    "bounced": "Mail came back",
+    "bounced": "Bounced",
     "started": "Begun",
-    "completed": "Completed by themselves",
+    "completed": "By themselves",
     "by_phone": "By phone",
     "on_paper": "On paper",
     "missed": "Missed",
@@ -66,20 +65,23 @@ class WhichForm(forms.Form):
         return completeness.by_time_point(rows, at=at, kind=kind, first=asked["first"], last=asked["last"])
 
 
-def asked_by(request) -> WhichForm:
-    if not request.user.has_perm(MAY):
-        raise PermissionDenied
-    return WhichForm(request.GET, user=request.user)
-
-
 def percent(share) -> int | None:
     """Rounded down, so that the goal is never shown before it is reached."""
     return None if share is None else int(share * 100)
 
 
-def as_page(request):
-    form = asked_by(request)
+def panel(request):
+    """The page, or with `as=csv` the same numbers as a file."""
+    if not request.user.has_perm(MAY):
+        raise PermissionDenied
+    form = WhichForm(request.GET, user=request.user)
     points = form.time_points(at=timezone.now())
+    return as_file(points) if request.GET.get("as") == "csv" else as_page(request, form, points)
+
+
+def as_page(request, form, points):
+    query = request.GET.copy()
+    query["as"] = "csv"
     context = {
         **admin.site.each_context(request),
         "title": "How complete is our follow-up?",
@@ -90,13 +92,12 @@ def as_page(request):
             {"point": point, "counts": [getattr(point, name) for name in HEADINGS], "percent": percent(point.share)}
             for point in points
         ],
-        "file": f"{reverse('admin:followup_completeness_csv')}?{request.GET.urlencode()}",
+        "file": f"?{query.urlencode()}",
     }
     return render(request, "admin/desk/completeness.html", context)
 
 
-def as_file(request):
-    points = asked_by(request).time_points(at=timezone.now())
+def as_file(points):
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = 'attachment; filename="completeness.csv"'
     columns = (*HEADINGS, *ADDED_UP)
@@ -108,5 +109,12 @@ def as_file(request):
 
 
 register_pages(
-    Page(section=AFTERWARDS, place=40, name="Completeness", url="admin:followup_completeness", permission=MAY)
+    Page(
+        section=AFTERWARDS,
+        place=40,
+        name="Completeness",
+        path="followup/completeness/",
+        view=panel,
+        permission=MAY,
+    )
 )

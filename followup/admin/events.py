@@ -2,7 +2,6 @@
 
 from django import forms
 from django.contrib import admin
-from django.urls import path
 from django.utils import timezone
 
 from clinic.admin import show
@@ -12,7 +11,6 @@ from clinic.desk import AFTERWARDS
 from followup import calls, events, imaging, surveys
 from followup.admin import finder
 from followup.admin.answers import PaperForm, PhoneForm, history_of_event
-from followup.admin.completeness import as_file, as_page
 from followup.models import FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
 from followup.states import EVENT_MOVES, EventStatus
@@ -110,8 +108,8 @@ class FollowUpEventAdmin(StepAdmin):
             take=surveys.record,
             form=PaperForm,
             available=may_be_asked,
-            consequence="Copy what the patient wrote, mark by mark; measure the line in millimetres. It closes the "
-            "survey; a mistake is corrected afterwards, with a reason.",
+            consequence="Copy what the patient wrote: every statement that is marked, and the line in millimetres. It "
+            "closes the survey; a mistake is corrected afterwards, with a reason.",
             done=recorded,
         ),
         StepAction(
@@ -170,11 +168,6 @@ class FollowUpEventAdmin(StepAdmin):
             done=lambda event: f"Open again for {event.episode.patient}: {event.name}.",
         ),
     )
-
-    def get_urls(self):
-        pages = (("completeness/", as_page, "completeness"), ("completeness.csv", as_file, "completeness_csv"))
-        own = [path(end, self.admin_site.admin_view(view), name=f"followup_{name}") for end, view, name in pages]
-        return [*own, *super().get_urls()]
 
     def get_queryset(self, request):
         rows = super().get_queryset(request).with_dates()

@@ -8,7 +8,6 @@ from clinic.admin import show
 from clinic.desk import Line, Queue, register
 from followup import alerts, calls, imaging
 from followup.admin import finder
-from followup.admin.alerts import unseen_for
 from followup.models import Alert, FollowUpEvent
 from followup.states import AlertStatus
 from scheduling.models import Appointment, Episode
@@ -20,8 +19,9 @@ def alert_line(alert, at: datetime) -> Line:
     """Whom to call today; in red until somebody says that they do."""
     words = f"{alert.get_kind_display()}: {alert.detail} Phone {phone(alert.event)}."
     if alert.status == AlertStatus.RAISED:
-        today = "Call today." if not alerts.overdue(alert, at=at) else "It was to be looked at the day it came in."
-        loud = f"{unseen_for(alert, at)}. {today}"
+        late = alerts.overdue(alert, at=at)
+        todo = "Overdue since the day it came in: call now." if late else "Call today."
+        loud = f"Nobody has seen it for {alerts.age(alert, at=at)}. {todo}"
         return Line(str(alert.event.episode.patient), words, show.page_of(alert), "Look", loud=loud)
     words = f"{words} {alert.acknowledged_by} looks after it."
     return Line(str(alert.event.episode.patient), words, show.page_of(alert), "Look")

@@ -199,7 +199,7 @@ def test_what_the_patient_said_already_is_shown_and_stays_theirs(desk, followed)
     keep = fields["q2"].choices[0]
     assert (keep[0], keep[1].startswith("keep: ")) == ("", True)
     assert "(by the patient, Mon 8 Jun 2026, 12:00 (Chicago))" in keep[1]
-    assert "Answered already: 37 (by the patient" in fields["q1"].help_text
+    assert "Answered already: 37 on the scale from 0 to 100 (by the patient" in fields["q1"].help_text
     assert refusals(halfway) == ["8 questions are neither answered nor skipped yet."]
     told = list(Answer.objects.filter(response__event=event).values_list("link_id", "value", "absent", "mode"))
     assert told[:4] == [
@@ -327,11 +327,11 @@ def test_what_nobody_has_looked_at_gets_louder(desk, followed):
 
     assert loud(moment + timedelta(hours=3)) == "Nobody has seen it for 3 hours. Call today."
     late = moment + timedelta(days=1)
-    assert loud(late) == "Nobody has seen it for 1 day, overdue. It was to be looked at the day it came in."
+    assert loud(late) == "Nobody has seen it for 1 day. Overdue since the day it came in: call now."
     with at_the(late):
         listed = desk.list(Alert).content.decode()
         desk.take(Alert.objects.get(), "acknowledge")
-    assert "Nobody has seen it for 1 day, overdue" in listed
+    assert "Overdue, 1 day" in listed
     assert loud(late) == ""
 
 
@@ -342,7 +342,7 @@ def test_the_panel_and_its_file_say_the_same(desk, followed):
     walk.answer(followed, "week-4", vas=40, at=due(followed, "week-4"))
     with at_the(due(followed, "month-3")):
         page = desk.client.get(reverse("admin:followup_completeness"))
-        file = desk.client.get(reverse("admin:followup_completeness_csv"))
+        file = desk.client.get(reverse("admin:followup_completeness"), {"as": "csv"})
     lines = list(csv.DictReader(file.content.decode().splitlines()))
 
     rows = {row["point"].code: (row["point"], row["percent"]) for row in page.context["rows"]}

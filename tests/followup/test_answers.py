@@ -153,6 +153,17 @@ def test_blanks_are_not_made_into_skips_unless_somebody_says_so(event, when):
     assert (response_to(event, "odi").score, response_to(event, "pain-nrs").score) == (None, 4)
 
 
+def test_who_marks_the_rest_as_unanswered_has_not_taken_the_answers(event, when):
+    surveys.save_answer(event, instrument="pain-vas", link_id="pain", value=40, at=when)
+    for section in TWOS.keys() - {"10"}:
+        say(event, "odi", section, 2, at=when)
+
+    by_phone(event, {}, at=when + DAY, rest_unanswered=True)
+
+    assert (response_to(event, "odi").mode, response_to(event, "odi").score_status) == ("self", "prorated")
+    assert history(event, "odi", "10") == [(None, "unknown", "phone", "coordinator", "")]
+
+
 def test_several_marks_on_paper_are_kept_and_the_highest_counts(event, when):
     answers = {"pain-vas": {"pain": 61}, "odi": TWOS | {"4": [1, 5]}}
 

@@ -142,6 +142,13 @@ def test_who_has_begun_to_answer_is_not_given_up_by_a_call(injected):
     assert FollowUpEvent.objects.get(pk=event.pk).status == EventStatus.MISSED
 
 
+def test_nobody_is_called_about_what_is_not_due_yet(injected):
+    event = due(injected, "month-3")
+
+    with pytest.raises(StepRefused, match="not due yet"):
+        calls.log(event, outcome="no_answer", by="coordinator", at=noon(event.opens_on - DAY))
+
+
 def test_a_first_measurement_is_not_given_up_by_a_call(booked):
     event = due(booked, "baseline")
 
