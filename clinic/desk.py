@@ -127,10 +127,10 @@ class PulposusAdminSite(admin.AdminSite):
             page = self.get_model_admin(model["model"])
             model["name"] = getattr(page, "called", "") or model["name"]
             sections[getattr(page, "section", "Logins")].append(model)
-        for page in PAGES:
-            if request.user.has_perm(page.permission):
-                address = {"admin_url": reverse(f"admin:{page.slug}"), "object_name": page.name, "add_url": None}
-                sections[page.section].append({"name": page.name, "place": page.place, **address})
+        for own in PAGES:
+            if request.user.has_perm(own.permission):
+                address = {"admin_url": reverse(f"admin:{own.slug}"), "object_name": own.name, "add_url": None}
+                sections[own.section].append({"name": own.name, "place": own.place, **address})
         return [
             {"name": title, "app_label": f"section-{number}", "models": sorted(models, key=self._place)}
             for number, (title, models) in enumerate(sections.items())

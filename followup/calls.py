@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Case, Count, DateField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Least
 
+from clinic import clock
 from clinic.status import StepRefused
 from followup import events
 from followup.models import CallAttempt, FollowUpEvent
@@ -61,8 +62,9 @@ def queue(*, at: datetime) -> FollowUpEventQuerySet:
 def log(event: FollowUpEvent, *, outcome: str, note: str = "", by: str, at: datetime) -> CallAttempt:
     """One call was made. After two in vain, or a no, the patient has missed this time point and is left in peace until
     the next one; their link works on while the window is open."""
-    held = FollowUpEvent.objects.select_for_update(of=("self",), no_key=True)
-    event = held.with_dates().with_today(at).get(pk=event.pk)
+    held = FollowUpEvent.objects.with_dates().select_related("episode__patient__site")
+    event = held.select_for_update(of=("self",), no_key=True).get(pk=event.pk)
+    today = clock.local_date(at, event.episode.patient.site.time_zone)
     if outcome not in CallOutcome.values:
         raise StepRefused("Say how the call went: answered, no answer, call again, refused or wrong number.")
     made = event.calls.count()
@@ -71,7 +73,7 @@ def log(event: FollowUpEvent, *, outcome: str, note: str = "", by: str, at: date
         raise StepRefused(f"{ATTEMPTS} calls about {event} have been made. Wait for the next time point.")
     if event.status != EventStatus.OPEN and not answered:
         raise StepRefused(f"{event} is closed: there is nothing to call about.")
-    if not answered and (event.opens_on is None or event.today < event.opens_on):
+    if not answered and (event.opens_on is None or today < event.opens_on):
         raise StepRefused(f"{event} is not due yet: there is nothing to call about.")
     attempt = CallAttempt.objects.create(event=event, outcome=outcome, called_at=at, called_by=by, note=note)
     if _gives_up(event, outcome=outcome, calls=made + 1):
