@@ -97,7 +97,18 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Time: UTC inside; the zone is a property of the site ------------------------------------------------------------
 TIME_ZONE = "UTC"
 USE_TZ = True
+
+# --- Languages: the desk is English; a patient is spoken to in theirs ------------------------------------------------
 LANGUAGE_CODE = "en"
+LANGUAGES = [  # each by its own name, as a patient looks for it; their words are in clinic/locale/
+    ("en", "English"),
+    ("es", "Español"),
+    ("pt", "Português"),
+    ("fr", "Français"),
+    ("de", "Deutsch"),
+    ("tr", "Türkçe"),
+    ("ar", "العربية"),
+]
 USE_I18N = True
 USE_THOUSAND_SEPARATOR = False
 
@@ -170,6 +181,7 @@ LOGIN_URL = "admin:login"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "clinic.views.form_refused"
 
 # --- Browser security ------------------------------------------------------------------------------------------------
 SERVED_OVER_TLS = BASE_URL.startswith("https://")

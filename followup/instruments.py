@@ -3,222 +3,294 @@ Leaves Instrument rows, and the FollowUpStep and RestrictionStage lines of every
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now, TruncDate
 
-from clinic.status import StepRefused
+from clinic.status import StepRefused, note
+from followup import licences, questionnaires, rules
 from followup.models import FollowUpStep, Instrument, RestrictionStage
+from followup.questionnaires import Option, Question
 from scheduling.models import Protocol
 
-REFERENCE = Path(__file__).parent / "reference"
-SCORINGS = ("vas", "nrs", "odi", "symptoms")
-ODI_SECTIONS, ODI_STATEMENTS = 10, 6
-LICENSED = frozenset({"odi"})  # wording that belongs to others: never loaded for real use without a licence record
-EVERY_OTHER = "every other"
+__all__ = ["Option", "Question"]
 
-SCORING = "urn:pulposus:scoring"
-ALTERNATIVE = "urn:pulposus:alternative"
-FHIR = "http://hl7.org/fhir/StructureDefinition/"
+REFERENCE = Path(__file__).parent / "reference"
+EVERY_OTHER = "every other"
+NEEDED = ("name", "version", "title", "item")
+OURS_ALONE = frozenset({"scale", "licensed"})  # a form may not talk itself out of needing a licence
+IN_USE, NOT_IN_USE = "in use", "not in use"
 
 
 class InstrumentRefused(StepRefused):
     code = "instrument_refused"
 
 
-@dataclass(frozen=True)
-class Option:
-    value: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Question:
-    """One item of a questionnaire, as a page or a phone call asks it."""
-
-    link_id: str
-    text: str
-    kind: str  # line, number, choice or yes_no
-    low: int = 0
-    high: int = 0
-    lower: str = ""  # the word at the low end
-    upper: str = ""
-    options: tuple[Option, ...] = ()
-
-    @property
-    def numbers(self) -> range:
-        return range(self.low, self.high + 1)
-
-    def allows(self, value: object) -> bool:
-        """Whether `value` answers this question; None is "asked and skipped" and always does."""
-        if value is None:
-            return True
-        if self.kind == "yes_no":
-            return isinstance(value, bool)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if self.kind == "choice":
-            return whole and value in [option.value for option in self.options]
-        return whole and self.low <= value <= self.high  # type: ignore[operator]
-
-    def saying(self, value: object) -> str:
-        """`value` in words, for staff."""
-        if value is None:
-            return "skipped"
-        if self.kind == "yes_no":
-            return "yes" if value else "no"
-        return next((option.text for option in self.options if option.value == value), str(value))
-
-
 @transaction.atomic
 def load_all(*, at: datetime) -> None:
     """Load what the repository ships: every instrument, and the plan of every protocol that has none. Run it as often
-    as you like: wording and plans that are loaded are never edited."""
+    as you like: wording and plans that are loaded are never edited. A demo takes the placeholders into use; anywhere
+    else those that a demo left behind are put away."""
     for path in sorted((REFERENCE / "instruments").glob("*.json")):
-        load(path, licence="", at=at)
+        load(path, at=at)
+    if not settings.DEMO:
+        for left in Instrument.objects.filter(placeholder=True, active=True):
+            retire(left, reason="This is no demo any more.", by="system", at=at)
     _load_plans()
 
 
 @transaction.atomic
-def load(source: Path | str | Mapping[str, Any], *, licence: str, at: datetime) -> Instrument:
+def load(
+    source: Path | str | Mapping[str, Any],
+    *,
+    licence: Path | str | Mapping[str, Any] | None = None,
+    at: datetime,
+    by: str = "system",
+) -> Instrument:
     """The instrument in a FHIR Questionnaire (`experimental` marks a placeholder). A new wording takes the place of the
-    one in use in its language; a placeholder never takes the place of a real one."""
+    one in use in its language, a renewed licence that of the old one; a placeholder never takes the place of a real
+    one, and is in use in a demo only."""
     form = source if isinstance(source, Mapping) else _read(Path(source))
-    _check(form)
-    code, language, placeholder = form["name"], form.get("language", "en"), bool(form.get("experimental"))
-    if code in LICENSED and not placeholder and not licence.strip():
+    instrument = _described(form, at=at)
+    held = licences.record(licence, at=at) if licence else None
+    same = _wordings(instrument.code, instrument.language)
+    known = next((row for row in same if (row.version, row.recall) == (instrument.version, instrument.recall)), None)
+    if known is None:
+        instrument.licence = held
+        _refuse_unless_licensed(instrument)
+        instrument.save()
+        same.append(instrument)
+    elif (known.questionnaire, known.rules) != (instrument.questionnaire, instrument.rules):
         raise InstrumentRefused(
-            f"The wording of {form['title']} belongs to others. Give the licence record: holder, number, scope, expiry "
-            "and who attested it."
+            f"Version {known.version} of {known.code} is loaded with other words or scoring rules: raise it."
         )
-    same = Instrument.objects.filter(code=code, language=language)
-    if known := same.filter(version=form["version"]).first():
-        if known.questionnaire != form:
-            raise InstrumentRefused(f"Version {form['version']} of {code} is loaded with other words: raise it.")
-        return known
-    active = not (placeholder and same.filter(active=True, placeholder=False).exists())
-    if active:
-        same.update(active=False)
-    return Instrument.objects.create(
-        code=code,
-        version=form["version"],
-        language=language,
-        title=form["title"],
-        questionnaire=form,
-        scoring=_extension(form, SCORING),
-        placeholder=placeholder,
-        licence=licence.strip(),
-        active=active,
-        loaded_at=at,
-    )
+    else:
+        instrument = known
+        if held and known.licence != held:
+            known.licence = held
+            _refuse_unless_licensed(known)
+            known.save(update_fields=["licence"])
+            note(known, was="licensed", became="licence renewed", by=by, at=at, reason=str(held))
+    real = any(row.active and not row.placeholder for row in same)
+    wanted = not real and (settings.DEMO if instrument.placeholder else bool(held))
+    if not instrument.active and (wanted or (known is None and not instrument.placeholder)):
+        _put_in_use(instrument, same, reason="Loaded.", by=by, at=at)
+    return instrument
 
 
-def wordings_in(language: str) -> dict[str, Instrument]:
-    """By code, the wording to ask with: in this language, else its base language, else English. A code that has none,
-    or outside demo mode only a placeholder, is not in it: `why_not` says why."""
-    wanted = list(dict.fromkeys((language, language.partition("-")[0], "en")))
-    usable = Instrument.objects.filter(active=True, language__in=wanted)
+@transaction.atomic
+def activate(instrument: Instrument, *, reason: str, by: str, at: datetime) -> Instrument:
+    """Ask in these words from now on, in place of those in use in the same language. What was begun is finished in the
+    words it was begun in."""
+    if not reason.strip():
+        raise InstrumentRefused("Say why patients are to be asked in these words.")
+    same = _wordings(instrument.code, instrument.language)
+    row = next(one for one in same if one.pk == instrument.pk)
+    if why := obstacle(row, on=at.date()):
+        raise InstrumentRefused(why)
+    if not row.active:
+        _put_in_use(row, same, reason=reason, by=by, at=at)
+    return row
+
+
+@transaction.atomic
+def retire(instrument: Instrument, *, reason: str, by: str, at: datetime) -> Instrument:
+    """Stop asking in these words. Answers that were given in them stay as they are."""
+    if not reason.strip():
+        raise InstrumentRefused("Say why patients are no longer asked in these words.")
+    row = next(one for one in _wordings(instrument.code, instrument.language) if one.pk == instrument.pk)
+    if row.active:
+        _switch(row, on=False, reason=reason, by=by, at=at)
+    return row
+
+
+def wordings_in(language: str, *, on: date | None = None) -> dict[str, Instrument]:
+    """By code, the wording to ask with on that day (today by the database's clock): in this language, else its base
+    language, else English. A code that has none, or outside demo mode only a placeholder, or one whose licence has
+    ended, is not in it: `why_not` says why."""
+    wanted = _nearest(language)
+    usable = Instrument.objects.filter(active=True, language__in=wanted).filter(_licensed(on))
     if not settings.DEMO:
         usable = usable.filter(placeholder=False)
     nearest_last = sorted(usable, key=lambda instrument: wanted.index(instrument.language), reverse=True)
     return {instrument.code: instrument for instrument in nearest_last}
 
 
-def active_for(code: str, language: str) -> Instrument | None:
-    return wordings_in(language).get(code)
+def active_for(code: str, language: str, *, on: date | None = None) -> Instrument | None:
+    return wordings_in(language, on=on).get(code)
 
 
-def why_not(code: str, language: str) -> str:
+def why_not(code: str, language: str, *, on: date | None = None) -> str:
     """Why `active_for` finds nothing, as a coordinator needs it; empty if it finds something."""
-    if active_for(code, language):
+    if active_for(code, language, on=on):
         return ""
-    placeholder = Instrument.objects.filter(code=code, active=True, placeholder=True).first()
-    if placeholder:
-        return f"{placeholder.title} is not asked: its licensed wording has not been loaded (load_instrument)."
-    return f"No questionnaire called {code} has been loaded."
+    rows = Instrument.objects.filter(code=code, language__in=_nearest(language)).select_related("licence")
+    found = list(rows.order_by("-active", "placeholder", "-pk"))
+    if not found:
+        return f"No questionnaire called {code} has been loaded."
+    row = found[0]
+    if row.placeholder:
+        return f"{row.title} is not asked: its licensed wording has not been loaded (load_instrument)."
+    if row.active and row.licence:
+        return f"{row.title} is not asked: {licences.ended(row.licence)}"
+    return f"{row.title} is not asked: its wording has been taken out of use."
+
+
+def obstacle(instrument: Instrument, *, on: date) -> str:
+    """Why this wording may not be asked on that day, whether it is in use or not; empty if it may."""
+    if instrument.placeholder and not settings.DEMO:
+        return (
+            f"{instrument} is a placeholder: it works in demo mode only. Load the licensed wording (load_instrument)."
+        )
+    if instrument.licence:
+        return licences.expired(instrument.licence, on=on) or licences.uncovered(
+            instrument.licence, instrument.language
+        )
+    return _unlicensed(instrument)
 
 
 def alternative_to(instrument: Instrument) -> str:
     """The code of the instrument that may be answered in its place, such as the number instead of the line."""
-    return _extension(instrument.questionnaire, ALTERNATIVE)
+    return str(questionnaires.extension(instrument.questionnaire, questionnaires.ALTERNATIVE))
 
 
 def questions(instrument: Instrument) -> tuple[Question, ...]:
-    return tuple(_question(item) for item in instrument.questionnaire["item"])
+    return questionnaires.questions(instrument.questionnaire)
 
 
-def _question(item: Mapping[str, Any]) -> Question:
-    words = {_control(inner): inner.get("text", "") for inner in item.get("item", ())}
-    kind = {"integer": "line" if _control(item) == "slider" else "number", "choice": "choice", "boolean": "yes_no"}
-    return Question(
-        link_id=item["linkId"],
-        text=item["text"],
-        kind=kind[item["type"]],
-        low=_extension(item, f"{FHIR}minValue", 0),
-        high=_extension(item, f"{FHIR}maxValue", 0),
-        lower=words.get("lower", ""),
-        upper=words.get("upper", ""),
-        options=tuple(_option(option) for option in item.get("answerOption", ())),
+def for_staff(instrument: Instrument) -> tuple[Question, ...]:
+    """The same questions in the desk's language, English; if that wording has not been loaded, as they were asked."""
+    same = {"code": instrument.code, "version": instrument.version, "recall": instrument.recall}
+    if instrument.language == "en":
+        return questions(instrument)
+    return questions(Instrument.objects.filter(**same, language="en").first() or instrument)
+
+
+def _wordings(code: str, language: str) -> list[Instrument]:
+    """Every wording of one questionnaire in one language, locked in one order: one of them at most is in use."""
+    rows = Instrument.objects.select_for_update(of=("self",), no_key=True).select_related("licence")
+    return list(rows.filter(code=code, language=language).order_by("pk"))
+
+
+def _put_in_use(instrument: Instrument, same: list[Instrument], *, reason: str, by: str, at: datetime) -> None:
+    for other in same:
+        if other.active and other != instrument:
+            _switch(other, on=False, reason=f"Replaced by {instrument}.", by=by, at=at)
+    _switch(instrument, on=True, reason=reason, by=by, at=at)
+
+
+def _switch(instrument: Instrument, *, on: bool, reason: str, by: str, at: datetime) -> None:
+    instrument.active, instrument.for_demo = on, on and instrument.placeholder
+    instrument.save(update_fields=["active", "for_demo"])
+    was, became = (NOT_IN_USE, IN_USE) if on else (IN_USE, NOT_IN_USE)
+    note(instrument, was=was, became=became, by=by, at=at, reason=reason)
+
+
+def _nearest(language: str) -> list[str]:
+    return list(dict.fromkeys((language, language.partition("-")[0], "en")))
+
+
+def _licensed(on: date | None) -> Q:
+    return Q(licence__isnull=True) | Q(licence__expires_on__gte=on or TruncDate(Now()))
+
+
+def _refuse_unless_licensed(instrument: Instrument) -> None:
+    if not instrument.placeholder and (why := _unlicensed(instrument)):
+        raise InstrumentRefused(why)
+    if instrument.licence and (why := licences.uncovered(instrument.licence, instrument.language)):
+        raise licences.LicenceRefused(why)
+
+
+def _unlicensed(instrument: Instrument) -> str:
+    """Whether words need a licence hangs on how they are scored, whatever the file calls itself."""
+    if instrument.licence or instrument.placeholder or not instrument.rules["licensed"]:
+        return ""
+    return (
+        f"The wording of {instrument.title} belongs to others. Give the licence record: "
+        f"{', '.join(licences.RECORD)} (load_instrument FILE --licence FILE)."
     )
 
 
-def _option(option: Mapping[str, Any]) -> Option:
-    value = _extension(option, f"{FHIR}ordinalValue", None)
-    coding = option["valueCoding"]
-    return Option(value=int(coding["code"] if value is None else value), text=coding["display"])
+def _described(form: Mapping[str, Any], *, at: datetime) -> Instrument:
+    """The row for a form, or InstrumentRefused if it could not be asked or scored."""
+    if form.get("resourceType") != "Questionnaire":
+        raise InstrumentRefused("This is not a FHIR Questionnaire.")
+    for field in NEEDED:
+        if not form.get(field):
+            raise InstrumentRefused(f"The questionnaire has no {field}.")
+    try:
+        scale, recall = (questionnaires.extension(form, url) for url in (questionnaires.SCORING, questionnaires.RECALL))
+        asked = questionnaires.questions(form)
+        own = questionnaires.nested(form, questionnaires.RULES)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as broken:
+        raise InstrumentRefused(f"A question of {form['title']} is incomplete or of an unknown kind.") from broken
+    if scale not in rules.SCALES:
+        raise InstrumentRefused(
+            f"The questionnaire names no scoring ({questionnaires.SCORING}): one of {', '.join(rules.SCALES)}."
+        )
+    if not recall:
+        raise InstrumentRefused(f"The questionnaire does not say which time it asks about ({questionnaires.RECALL}).")
+    instrument = Instrument(
+        code=form["name"],
+        version=form["version"],
+        language=form.get("language", "en"),
+        recall=recall,
+        title=form["title"],
+        questionnaire=form,
+        scoring=scale,
+        rules=_rules(scale, own=own, asked=asked),
+        placeholder=bool(form.get("experimental")),
+        loaded_at=at,
+    )
+    _refuse_unless_it_fits(instrument)
+    return instrument
 
 
-def _extension(part: Mapping[str, Any], url: str, default: Any = "") -> Any:
-    for extension in part.get("extension", ()):
-        if extension.get("url") == url:
-            return next((value for key, value in extension.items() if key.startswith("value")), default)
-    return default
+def _rules(scale: str, *, own: Mapping[str, Any], asked: tuple[Question, ...]) -> dict[str, Any]:
+    """The rules of the scale, but for what the form says otherwise; the form has to ask what they score."""
+    if theirs := sorted(OURS_ALONE & own.keys()):
+        raise InstrumentRefused(f"A questionnaire cannot change this scoring rule: {', '.join(theirs)}.")
+    told = {**_read(REFERENCE / "scorings" / f"{scale}.json"), **own}
+    try:
+        rule = rules.read(told)
+    except ValueError as broken:
+        raise InstrumentRefused(f"The questionnaire cannot be scored: {broken}.") from broken
+    if len({question.link_id for question in asked}) != len(asked):
+        raise InstrumentRefused("Two questions have the same linkId.")
+    if not rule.fits(asked):
+        raise InstrumentRefused(
+            f"The scale {scale} needs {rule.asks}; a form that lacks some or has others is refused, never scored."
+        )
+    return told
 
 
-def _control(item: Mapping[str, Any]) -> str:
-    concept = _extension(item, f"{FHIR}questionnaire-itemControl", {})
-    return next((coding.get("code", "") for coding in concept.get("coding", ())), "")
+def _refuse_unless_it_fits(instrument: Instrument) -> None:
+    """Words where words belong, of a length that can be kept."""
+    for name in ("code", "version", "language", "recall", "title"):
+        field = cast("models.Field[Any, Any]", Instrument._meta.get_field(name))
+        value = getattr(instrument, name)
+        try:
+            if not isinstance(value, str):
+                raise ValidationError("It must be text in quotes.")
+            field.clean(value, instrument)
+        except ValidationError as wrong:
+            raise InstrumentRefused(f"The {name} of the questionnaire cannot be kept. {wrong.messages[0]}") from wrong
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        form = json.loads(path.read_text(encoding="utf-8-sig"))
+        form = questionnaires.parse(path.read_bytes())
     except (OSError, ValueError) as broken:
         raise InstrumentRefused(f"{path.name} cannot be read as JSON: {broken}") from broken
     if not isinstance(form, Mapping):
         raise InstrumentRefused(f"{path.name} holds no questionnaire.")
     return form
-
-
-def _check(form: Mapping[str, Any]) -> None:
-    """Refuse a form that could not be asked or scored, before it is stored."""
-    if form.get("resourceType") != "Questionnaire":
-        raise InstrumentRefused("This is not a FHIR Questionnaire.")
-    for field in ("name", "version", "title", "item"):
-        if not form.get(field):
-            raise InstrumentRefused(f"The questionnaire has no {field}.")
-    if _extension(form, SCORING) not in SCORINGS:
-        raise InstrumentRefused(f"The questionnaire names no scoring ({SCORING}): one of {', '.join(SCORINGS)}.")
-    try:
-        asked = [_question(item) for item in form["item"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as broken:
-        raise InstrumentRefused(f"A question of {form['title']} is incomplete or of an unknown kind.") from broken
-    if len({question.link_id for question in asked}) != len(asked):
-        raise InstrumentRefused(f"Two questions of {form['title']} have the same linkId.")
-    if _extension(form, SCORING) == "odi":
-        _check_odi(asked)
-
-
-def _check_odi(asked: list[Question]) -> None:
-    statements = [[option.value for option in question.options] for question in asked]
-    if statements != [list(range(ODI_STATEMENTS))] * ODI_SECTIONS:
-        raise InstrumentRefused(
-            f"The ODI has {ODI_SECTIONS} sections of {ODI_STATEMENTS} statements scored 0 to 5 in order; "
-            "a form that lacks some is refused, never scored."
-        )
 
 
 def _load_plans() -> None:

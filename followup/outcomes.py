@@ -1,8 +1,7 @@
 """Step 8: what changed. Leaves the episode completed, or lost to follow-up."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
 
@@ -10,25 +9,43 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
 from clinic.status import StepRefused, move
-from followup import scoring
-from followup.models import FollowUpEvent, Response
+from followup import instruments, rules, scores, scoring
+from followup.models import FollowUpEvent, Instrument, Response
 from followup.models.event import EventKind
-from followup.states import RESPONSE_FINISHED, EventStatus
+from followup.rules import Rules
+from followup.states import EventStatus
 from scheduling.models import Episode
 from scheduling.states import EPISODE_MOVES, EpisodeStatus
 
+SPOKEN = {"vas": "VAS", "nrs": "0-10", "odi": "ODI", "rmdq": "RMDQ", "impression": "overall"}
 SILENT = 2  # this many unanswered surveys at the end are a patient lost to follow-up
 
 
 @dataclass(frozen=True)
+class Series:
+    """What may be joined by a line and compared: one instrument in one version, asking about one time. A translation
+    belongs to the same series; another version or another recall period never does."""
+
+    code: str
+    version: str
+    recall: str
+    title: str = field(compare=False)
+    rules: Rules = field(compare=False, repr=False)
+
+    @property
+    def scale(self) -> str:
+        return self.rules.scale
+
+
+@dataclass(frozen=True)
 class TimePoint:
-    """One survey of the plan, with what was answered: `weeks` after the injection, scores exact, None where missing."""
+    """One survey of the plan, with what was answered: `weeks` after the injection, `told` by series. `main` is the one
+    series of each scale that this episode is judged by: the one it was first measured in."""
 
     event: FollowUpEvent
     weeks: float | None
-    vas: int | None
-    nrs: int | None
-    odi: Fraction | None
+    told: Mapping[Series, Response]
+    main: Mapping[str, Series]
     answered_at: datetime | None
 
     @property
@@ -36,15 +53,45 @@ class TimePoint:
         return self.event.name
 
     @property
+    def vas(self) -> int | None:
+        return _whole(self._of("vas"))
+
+    @property
+    def nrs(self) -> int | None:
+        return _whole(self._of("nrs"))
+
+    @property
+    def odi(self) -> Fraction | None:
+        return self._of("odi")
+
+    @property
     def words(self) -> str:
         """The scores as a clinician reads them, rounded half-up: "VAS 23, ODI 36"."""
-        whole = None if self.odi is None else math.floor(self.odi + Fraction(1, 2))
-        known = (("VAS", self.vas), ("0-10", self.nrs), ("ODI", whole))
-        return ", ".join(f"{name} {value}" for name, value in known if value is not None)
+        known = ((name, self.shown(self.main[scale])) for scale, name in SPOKEN.items() if scale in self.main)
+        return ", ".join(f"{name} {value}" for name, value in known if value)
 
     @property
     def scores(self) -> scoring.Scores:
         return scoring.Scores(vas=self.vas, odi=self.odi)
+
+    def value(self, series: Series) -> Fraction | None:
+        """The exact score in this series; None where missing, and for what is no number."""
+        response = self.told.get(series)
+        return None if response is None else scores.exact(response)
+
+    def shown(self, series: Series) -> str:
+        """What was answered in this series as people read it; empty where missing."""
+        response = self.told.get(series)
+        if response is None or response.raw is None:
+            return ""
+        if series.scale == "impression":
+            (question,) = instruments.for_staff(response.instrument)
+            return question.saying(response.raw)
+        value = scores.exact(response)
+        return "" if value is None else series.rules.display(value)
+
+    def _of(self, scale: str) -> Fraction | None:
+        return self.value(self.main[scale]) if scale in self.main else None
 
 
 @dataclass(frozen=True)
@@ -58,12 +105,28 @@ class Change:
 def series(episode: Episode) -> tuple[TimePoint, ...]:
     """Every survey of the plan in order of its due date, answered or not."""
     rows = FollowUpEvent.objects.with_dates().filter(episode=episode, kind=EventKind.SURVEY).order_by("due_on", "pk")
-    answers: dict[object, dict[str, Response]] = {}
-    finished = Response.objects.filter(event__episode=episode, status__in=RESPONSE_FINISHED)
-    for response in finished.select_related("instrument"):
-        answers.setdefault(response.event_id, {})[response.instrument.scoring] = response
-    day = _anchor_day(episode)
-    return tuple(_time_point(event, answers.get(event.pk, {}), day) for event in rows)
+    answers: dict[object, dict[Series, Response]] = {}
+    completed = Response.objects.filter(event__episode=episode, completed_at__isnull=False)
+    for response in completed.select_related("instrument").order_by("pk"):
+        answers.setdefault(response.event_id, {})[_series_of(response.instrument)] = response
+    events, day = list(rows), _anchor_day(episode)
+    main = _main(events, answers)
+    return tuple(_time_point(event, answers.get(event.pk, {}), main, day) for event in events)
+
+
+def every_series(points: Sequence[TimePoint]) -> tuple[Series, ...]:
+    """What was asked, and what will be: first the series that the episode is judged by in the order of the plan, then
+    the others. Of what has not been answered yet, the wording in use stands for it."""
+    answered = {series: None for point in points for series in point.told}
+    planned = list(dict.fromkeys(code for point in points for code in point.event.instruments))
+    waiting = set(planned) - {series.code for series in answered}
+    coming = Instrument.objects.filter(code__in=waiting).order_by("-active", "-pk")
+    found = {**answered, **{_series_of(row): None for row in _first_of_each(coming)}}
+    judged = set(points[0].main.values()) if points else set()
+    place = {code: number for number, code in enumerate(planned)}
+    first = [one for one in found if one in judged or one.code in waiting]
+    first.sort(key=lambda one: place.get(one.code, len(place)))
+    return (*first, *(one for one in found if one not in first))
 
 
 def changes(episode: Episode) -> tuple[Change, ...]:
@@ -127,26 +190,48 @@ def _why_lost(episode: Episode) -> str:
     return ""
 
 
-def _time_point(event: FollowUpEvent, answers: Mapping[str, Response], day: date | None) -> TimePoint:
+def _time_point(
+    event: FollowUpEvent, told: Mapping[Series, Response], main: Mapping[str, Series], day: date | None
+) -> TimePoint:
     return TimePoint(
         event=event,
         weeks=(event.due_on - day).days / 7 if day and event.due_on else None,
-        vas=_whole(answers.get("vas")),
-        nrs=_whole(answers.get("nrs")),
-        odi=_exact(answers.get("odi")),
-        answered_at=max((row.completed_at for row in answers.values() if row.completed_at), default=None),
+        told=told,
+        main=main,
+        answered_at=max((row.completed_at for row in told.values() if row.completed_at), default=None),
     )
 
 
-def _exact(odi: Response | None) -> Fraction | None:
-    """The ODI out of the integers it comes from: the stored score is rounded."""
-    if odi is None or odi.score is None or odi.raw is None or not odi.answered:
-        return None
-    return Fraction(20 * odi.raw, odi.answered)
+def _series_of(instrument: Instrument) -> Series:
+    return Series(
+        code=instrument.code,
+        version=instrument.version,
+        recall=instrument.recall,
+        title=instrument.title,
+        rules=rules.read(instrument.rules),
+    )
 
 
-def _whole(response: Response | None) -> int | None:
-    return None if response is None or response.score is None else int(response.score)
+def _main(events: Sequence[FollowUpEvent], answers: Mapping[object, Mapping[Series, Response]]) -> dict[str, Series]:
+    """Of each scale the series that it was first answered in. A later version or another recall period is another
+    series, and is never compared with it."""
+    found: dict[str, Series] = {}
+    for event in sorted(events, key=lambda event: not event.before_injection):
+        for one, response in answers.get(event.pk, {}).items():
+            if response.raw is not None and response.score_status != "insufficient":
+                found.setdefault(one.scale, one)
+    return found
+
+
+def _first_of_each(rows: Iterable[Instrument]) -> list[Instrument]:
+    by_code: dict[str, Instrument] = {}
+    for row in rows:
+        by_code.setdefault(row.code, row)
+    return list(by_code.values())
+
+
+def _whole(value: Fraction | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _anchor_day(episode: Episode) -> date | None:

@@ -1,4 +1,4 @@
-"""Answers in, scores out: ODI, VAS, NRS, and what changed between two visits.
+"""Answers in, scores out: ODI, RMDQ, VAS, NRS, and what changed between two visits.
 
 Scores are kept as the integers they come from (raw sum, sections answered) and as exact fractions; rounding is only for
 showing. Whatever cannot be known is None, never 0 and never "no". It imports no Django.
@@ -15,12 +15,13 @@ from typing import Literal
 
 ODI_SECTIONS = 10
 ODI_HIGHEST = 5
+RMDQ_STATEMENTS = 24
 # Upper edges: `raw <= edge * answered`. In integers, so that no rounding moves a patient to another band. The published
 # bands are 0-20, 21-40, 41-60, 61-80 and 81-100; the last two have neutral codes here, and patients are shown none.
 ODI_BANDS = ((1, "minimal"), (2, "moderate"), (3, "severe"), (4, "very_severe"), (5, "maximal"))
 
 Multiple = Literal["highest", "reject"]
-Entry = int | Sequence[int] | None
+Entry = int | list[int] | None
 Number = int | Decimal | Fraction
 
 
@@ -68,13 +69,9 @@ def score_odi(items: Sequence[Entry], *, min_answered: int = 9, multiple: Multip
     is 1 to 10; the published formula sets no minimum, 9 is this project's default. Nothing answered never scores 0.
 
     ValueError, naming the section, for anything else: another number of sections, a mark outside 0 to 5, a bool, a
-    float, a string, an empty list, a mark twice.
+    float, a string, a tuple, an empty list, a mark twice.
     """
-    given: object = items  # what the types forbid is refused all the same
-    if isinstance(given, str) or len(items) != ODI_SECTIONS:
-        raise ValueError(
-            f"The ODI needs {ODI_SECTIONS} sections, got {len(items)}: need 10 sections, None where missing."
-        )
+    _entries(items, ODI_SECTIONS, "The ODI", "sections")
     if not _is_whole(min_answered) or not 1 <= min_answered <= ODI_SECTIONS:
         raise ValueError(f"min_answered is {min_answered!r}; it must be a whole number from 1 to {ODI_SECTIONS}.")
     if multiple not in ("highest", "reject"):
@@ -97,13 +94,54 @@ def _marks(section: int, entry: object) -> tuple[int, ...]:
     """The marks of one section: none, one, or several."""
     if entry is None:
         return ()
-    made = tuple(entry) if isinstance(entry, list | tuple) else (entry,)
+    made = tuple(entry) if isinstance(entry, list) else (entry,)
     if not made:
         raise ValueError(f"Section {section}: an empty list; use None for a section that was not answered.")
     marks = tuple(_whole(mark, 0, ODI_HIGHEST, f"Section {section}") for mark in made)
     if len(set(marks)) < len(marks):
         raise ValueError(f"Section {section}: the same statement is marked twice.")
     return marks
+
+
+@dataclass(frozen=True, slots=True)
+class RmdqScore:
+    """One Roland-Morris questionnaire: how many of the statements apply (`raw`, 0 to 24). `status` is "complete", or
+    "insufficient" where any statement was left open."""
+
+    answered: int
+    raw: int
+    status: Literal["complete", "insufficient"]
+
+    @property
+    def score(self) -> int | None:
+        return self.raw if self.status == "complete" else None
+
+
+def score_rmdq(items: Sequence[bool | None]) -> RmdqScore:
+    """Count the statements that apply: True, False, or None if it was left open on the screen.
+
+    No rule for missing ones is standard (Kent and Lauridsen), so one that is open leaves no score. On the paper form
+    only statements that apply are ticked: whoever transcribes it enters False for the others. ValueError for anything
+    else than 24 entries of this kind.
+    """
+    _entries(items, RMDQ_STATEMENTS, "The RMDQ", "statements")
+    for statement, entry in enumerate(items, start=1):
+        if entry is not None and not isinstance(entry, bool):
+            raise ValueError(f"Statement {statement}: {entry!r} is neither True nor False nor None.")
+    answered = sum(entry is not None for entry in items)
+    return RmdqScore(
+        answered=answered,
+        raw=sum(entry is True for entry in items),
+        status="complete" if answered == RMDQ_STATEMENTS else "insufficient",
+    )
+
+
+def _entries(items: object, count: int, name: str, called: str) -> None:
+    """Refuse what is no list of `count` entries: the types forbid it, a caller may bring it all the same."""
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"{name} needs {count} {called} in a list, got {items!r}: need {count} {called}.")
+    if len(items) != count:
+        raise ValueError(f"{name} needs {count} {called}, got {len(items)}: need {count} {called}, None where missing.")
 
 
 def vas_from_position(

@@ -5,17 +5,15 @@ devices take turns."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 
 from clinic import clock
 from clinic.status import StepRefused, move
 from clinic.text import clean
-from followup import alerts, events, instruments, scoring
+from followup import alerts, events, instruments, scores
 from followup.instruments import Question
 from followup.models import Answer, FollowUpEvent, Instrument, Response
 from followup.models.alert import AlertKind
@@ -24,9 +22,6 @@ from followup.models.survey import CORRECTION, Absent, Mode
 from followup.states import RESPONSE_FINISHED, RESPONSE_MOVES, EventStatus, ResponseStatus
 from scheduling.states import EpisodeStatus
 
-# A rise that a person looks at, in points of the same scale as the baseline: this project's default (acceptance P8).
-WORRYING_RISE = {"vas": 30, "nrs": 3}
-HIGHEST = {"vas": 100, "nrs": 10}
 # Whom calls did not reach has missed the time point for us; their own link still works while the window is open.
 ASKED = (EventStatus.OPEN, EventStatus.MISSED)
 
@@ -194,10 +189,10 @@ def amend(response: Response, *, answers: Mapping[str, Any], reason: str, by: st
         raise SurveyClosed(f"{response} is not finished: there is nothing to correct yet. Enter the answers instead.")
     form.correct(response, answers)
     form.keep_history(at=at, mode=CORRECTION, by=by, reason=reason)
-    columns = {"answers": response.answers, **_score(response)}
+    columns = {"answers": response.answers, **scores.columns(response)}
     response = move(response, ResponseStatus.AMENDED, moves=RESPONSE_MOVES, by=by, at=at, reason=reason, also=columns)
     form.alert_red_flags(at=at)
-    _alert_if_pain_rose(form.event, at=at)
+    scores.alert_if_pain_rose(form.event, at=at)
     return response
 
 
@@ -288,9 +283,10 @@ class _Form:
 
     def alert_red_flags(self, *, at: datetime) -> None:
         for code in sorted(self.changed):
-            if self.wordings[code].scoring == "symptoms":
-                answers = self.responses[code].answers
-                yes = [question.text for question in self._questions(code) if answers.get(question.link_id) is True]
+            answers, wording = self.responses[code].answers, self.wordings[code]
+            if wording.scoring == "symptoms" and True in answers.values():
+                asked = instruments.for_staff(wording)  # an alert that nobody at the desk can read helps nobody
+                yes = [question.text for question in asked if answers.get(question.link_id) is True]
                 for text in yes:
                     alerts.raise_alert(self.event, kind=AlertKind.RED_FLAG, detail=f"{text} Yes.", at=at)
 
@@ -367,46 +363,7 @@ def _complete(form: _Form, *, by: str, at: datetime) -> FollowUpEvent:
     for code in sorted(form.responses):
         response = form.responses[code]
         if response.status == ResponseStatus.IN_PROGRESS:
-            columns = {"completed_at": at, **_score(response)}
+            columns = {"completed_at": at, **scores.columns(response)}
             move(response, ResponseStatus.COMPLETED, moves=RESPONSE_MOVES, by=by, at=at, also=columns)
-    _alert_if_pain_rose(form.event, at=at)
+    scores.alert_if_pain_rose(form.event, at=at)
     return events.close(form.event, to=EventStatus.DONE, by=by, at=at)
-
-
-def _score(response: Response) -> dict[str, Any]:
-    """The columns of the score. A scale that was skipped has none; it is never 0."""
-    asked = instruments.questions(response.instrument)
-    given = [response.answers.get(question.link_id) for question in asked]
-    if response.instrument.scoring == "odi":
-        odi = scoring.score_odi(given, multiple="highest")
-        exact = odi.exact
-        score = None if exact is None else Decimal(exact.numerator) / Decimal(exact.denominator)
-        return {
-            "raw": odi.raw,
-            "answered": odi.answered,
-            "score": None if score is None else round(score, 6),
-            "score_status": odi.status,
-        }
-    known = [int(value) for value in given if value is not None]
-    total = sum(known) if known else None
-    whole = response.instrument.scoring in WORRYING_RISE  # a count of symptoms is no score
-    return {
-        "raw": total,
-        "answered": len(known),
-        "score": Decimal(total) if whole and total is not None else None,
-        "score_status": "complete" if len(known) == len(given) else "insufficient",
-    }
-
-
-def _alert_if_pain_rose(event: FollowUpEvent, *, at: datetime) -> None:
-    if event.before_injection:
-        return
-    scored = Response.objects.filter(status__in=RESPONSE_FINISHED, score__isnull=False, event__episode=event.episode)
-    rows = scored.filter(Q(event=event) | Q(event__offset__lte=0))
-    told = rows.values_list("event__offset", "instrument__scoring", "raw")
-    before = {scale: raw for offset, scale, raw in told if offset <= 0 and raw is not None}
-    after = {scale: raw for offset, scale, raw in told if offset > 0 and raw is not None}
-    for scale in sorted(WORRYING_RISE.keys() & before.keys() & after.keys()):
-        if after[scale] - before[scale] >= WORRYING_RISE[scale]:
-            detail = f"Pain was {before[scale]} of {HIGHEST[scale]} before the injection and is {after[scale]} now."
-            alerts.raise_alert(event, kind=AlertKind.PAIN_ROSE, detail=detail, at=at)

@@ -20,7 +20,7 @@ NOT_PERSONAL = {
     "scheduling.WaitlistOffer": {"option", "reason"},
     "followup.Answer": {"link_id"},
     "followup.FollowUpEvent": {"code", "name"},
-    "followup.Response": {"instrument_code", "score_status"},
+    "followup.Response": {"instrument_code", "score_status", "scored"},
 }
 STAFF = {
     "acknowledged_by",

@@ -1,5 +1,6 @@
-"""Scores over time as a picture: drawn on the server as SVG with classes, with a table behind it. Weeks run along, 0 to
-100 up; the windows are pale bands; a line joins only neighbours that were both answered, so a gap stays a gap."""
+"""Scores over time as pictures, one for each series: drawn on the server as SVG with classes, with a table behind them.
+Weeks run along, the scale up; the windows are pale bands; a line joins only neighbours that were both answered in the
+same series, so a gap stays a gap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +11,12 @@ from django.utils.safestring import SafeString
 
 from clinic.admin import show
 from followup import outcomes
-from followup.outcomes import Change, TimePoint
+from followup.outcomes import Change, Series, TimePoint
 from followup.scoring import THRESHOLDS
 from scheduling.models import Episode
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 34
-TITLES = {"vas": "Back pain, VAS 0-100 mm", "nrs": "Back pain as a number, 0-10", "odi": "Disability, ODI 0-100"}
-HIGHEST = {"vas": 100, "nrs": 10, "odi": 100}
-STATES = {"vas": "pass_vas30mm", "odi": "pass_odi22"}
-SMALLEST = {"vas": "vas15mm", "odi": "odi10"}  # the smallest change that matters: Ostelo 2008
 REACHED = (
     ("vas30", "Pain down by 30 % or more"),
     ("vas50", "Pain down by 50 % or more"),
@@ -48,32 +45,37 @@ class Scale:
 
 def outcome_of(episode: Episode) -> SafeString:
     """The pictures and the table behind them. A number given by phone is never drawn as a mark on the line: it has a
-    picture of its own."""
+    picture of its own, as has another version of a questionnaire. What adds up to no number is in the table only."""
     points = [point for point in outcomes.series(episode) if point.weeks is not None]
     if not points:
         return show.table((), (), empty="The picture begins with the booking: then the surveys have their dates.")
-    numbers = any(point.nrs is not None for point in points)
-    pictures = [picture(measure, points) for measure in TITLES if measure != "nrs" or numbers]
+    every = outcomes.every_series(points)
+    pictures = [
+        picture(one, points, key=key, title=f"{one.title}: {label(one, every)}")
+        for key, one in enumerate(every)
+        if one.rules.counts
+    ]
     return render_to_string(
         "admin/desk/chart.html",
-        {"pictures": pictures, "table": table_of(points), "changes": changes_table(outcomes.changes(episode))},
+        {"pictures": pictures, "table": table_of(points, every), "changes": changes_table(outcomes.changes(episode))},
     )
 
 
-def picture(measure: str, points: Sequence[TimePoint]) -> dict[str, object]:
+def picture(series: Series, points: Sequence[TimePoint], *, key: int, title: str) -> dict[str, object]:
     weeks = [point.weeks for point in points]
-    scale = Scale(min(0.0, *weeks) - 2, max(weeks) + 6, HIGHEST[measure])
-    scores = [getattr(point, measure) for point in points]
+    scale = Scale(min(0.0, *weeks) - 2, max(weeks) + 6, series.rules.high)
+    scores = [point.value(series) for point in points]
     marks = [
-        {"x": scale.x(point.weeks), "y": scale.y(score), "label": f"{point.name}: {float(score):.0f}"}
+        {"x": scale.x(point.weeks), "y": scale.y(score), "label": f"{point.name}: {point.shown(series)}"}
         for point, score in zip(points, scores, strict=True)
         if score is not None
     ]
     baseline = next((score for point, score in zip(points, scores, strict=True) if point.event.before_injection), None)
     return {
-        "measure": measure,
-        "title": TITLES[measure],
-        "description": described(measure, points, scores),
+        "key": key,
+        "measure": series.scale,
+        "title": title,
+        "description": f"{title}: {described(series, points)}.",
         "width": WIDTH,
         "height": HEIGHT,
         "left": LEFT,
@@ -83,7 +85,7 @@ def picture(measure: str, points: Sequence[TimePoint]) -> dict[str, object]:
         "bands": [band(point, scale) for point in points if not point.event.before_injection],
         "lines": lines(points, scores, scale),
         "marks": marks,
-        "levels": levels(measure, baseline, scale),
+        "levels": levels(series, baseline, scale),
         "grid": grid(scale),
         "weeks": [{"x": scale.x(week), "text": week} for week in week_marks(scale)],
         "zero": scale.x(0),
@@ -93,6 +95,13 @@ def picture(measure: str, points: Sequence[TimePoint]) -> dict[str, object]:
         "middle_x": (WIDTH + LEFT) / 2,
         "middle_y": HEIGHT / 2,
     }
+
+
+def label(series: Series, every: Sequence[Series]) -> str:
+    """The scale and the time it asks about; where two series have these in common, also their versions."""
+    words = f"{series.rules.label}, {series.recall}"
+    twins = [other for other in every if f"{other.rules.label}, {other.recall}" == words]
+    return words if len(twins) == 1 else f"{words}, version {series.version}"
 
 
 def grid(scale: Scale) -> list[dict[str, object]]:
@@ -116,15 +125,16 @@ def lines(points: Sequence[TimePoint], scores: Sequence[object], scale: Scale) -
     ]
 
 
-def levels(measure: str, baseline: object, scale: Scale) -> list[dict[str, str]]:
+def levels(series: Series, baseline: Fraction | None, scale: Scale) -> list[dict[str, str]]:
     """The acceptable state, and the smallest change that matters below this patient's own baseline."""
-    if measure not in STATES:
-        return []
-    state = THRESHOLDS[STATES[measure]].value
-    found = [(state, f"acceptable: {state} or less")]
-    if baseline is not None and float(baseline) >= THRESHOLDS[SMALLEST[measure]].value:
-        change = THRESHOLDS[SMALLEST[measure]].value
-        found.append((float(baseline) - change, f"{change} below baseline"))
+    rules, found = series.rules, []
+    if rules.acceptable:
+        state = THRESHOLDS[rules.acceptable].value
+        found.append((Fraction(state), f"acceptable: {state} or less"))
+    if rules.smallest_change and baseline is not None:
+        change = THRESHOLDS[rules.smallest_change].value
+        if baseline >= change:
+            found.append((baseline - change, f"{change} below baseline"))
     return [{"y": scale.y(value), "text": text} for value, text in found]
 
 
@@ -133,33 +143,22 @@ def week_marks(scale: Scale) -> list[int]:
     return list(range(0, int(scale.last) + 1, every))
 
 
-def described(measure: str, points: Sequence[TimePoint], scores: Sequence[object]) -> str:
-    said = [
-        f"{point.name} {'not answered' if score is None else f'{float(score):.0f}'}"
-        for point, score in zip(points, scores, strict=True)
-    ]
-    return f"{TITLES[measure]}: {'; '.join(said)}."
+def described(series: Series, points: Sequence[TimePoint]) -> str:
+    return "; ".join(f"{point.name} {point.shown(series) or 'not answered'}" for point in points)
 
 
-def table_of(points: Sequence[TimePoint]) -> SafeString:
+def table_of(points: Sequence[TimePoint], every: Sequence[Series]) -> SafeString:
     rows = (
         (
             point.name,
             show.day(point.event.due_on),
-            said(point.vas),
-            said(point.odi),
-            said(point.nrs),
+            *(point.shown(series) or show.NOTHING for series in every),
             show.state(point.event),
         )
         for point in points
     )
-    return show.table(
-        ("Time point", "Due", "VAS (mm)", "ODI", "NRS (0-10)", "State"), rows, empty="No surveys planned."
-    )
-
-
-def said(score: object) -> object:
-    return show.NOTHING if score is None else f"{float(score):.0f}"
+    columns = ("Time point", "Due", *(label(series, every) for series in every), "State")
+    return show.table(columns, rows, empty="No surveys planned.")
 
 
 def changes_table(changes: Sequence[Change]) -> SafeString:

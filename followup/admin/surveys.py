@@ -4,12 +4,12 @@ it."""
 from django.contrib import admin
 
 from clinic.admin import show
-from clinic.admin.pages import DeskAdmin, Panel, VisibleRelatedFilter
+from clinic.admin.pages import Panel, VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin
-from clinic.desk import AFTERWARDS, HOUSE
-from followup import instruments, surveys
+from clinic.desk import AFTERWARDS
+from followup import instruments, rules, scores, surveys
 from followup.admin.answers import CorrectionForm, history_of_response, said
-from followup.models import Instrument, Response
+from followup.models import Response
 from followup.states import RESPONSE_FINISHED
 
 
@@ -26,12 +26,20 @@ def answers_of(response):
     return show.table(("Question", "Answer"), rows, empty="No questions.")
 
 
-def questions_of(instrument):
-    rows = (
-        (question.text, question.kind.replace("_", " "), " / ".join(option.text for option in question.options))
-        for question in instruments.questions(instrument)
+def rule_of(response):
+    """By which rule the score came about: kept with it, whatever the rules say by now."""
+    kept = response.scored
+    if not kept:
+        return show.table((), (), empty="Scored when the survey is finished.")
+    return show.facts(
+        (
+            ("Rule", f"{kept['rule']} {kept['rule_version']}, at least {kept['min_answered']} answered"),
+            ("Wording and time asked about", f"{kept['version']}, {kept['recall']}"),
+            ("Shown rounded", kept["rounding"]),
+            ("Questions with several marks", kept["multi"]),
+            ("Not complete because", show.known(kept["reason"]) if kept["reason"] else show.NOTHING),
+        )
     )
-    return show.table(("Question", "Kind", "Answers"), rows, empty="No questions.")
 
 
 @admin.register(Response)
@@ -53,6 +61,7 @@ class ResponseAdmin(StepAdmin):
     shows_next = False
     panels = (
         Panel("Answers", lambda response, request: answers_of(response)),
+        Panel("How was it scored?", lambda response, request: rule_of(response)),
         Panel("What was said, and when", lambda response, request: history_of_response(response)),
     )
     steps = (
@@ -86,36 +95,9 @@ class ResponseAdmin(StepAdmin):
 
     @admin.display(description="Score", ordering="score")
     def shown_score(self, response):
-        return show.NOTHING if response.score is None else f"{response.score:.0f}"
+        exact = scores.exact(response)
+        return show.NOTHING if exact is None else rules.read(response.instrument.rules).display(exact)
 
     @admin.display(description="State", ordering="status")
     def status_shown(self, response):
         return show.state(response)
-
-
-@admin.register(Instrument)
-class InstrumentAdmin(DeskAdmin):
-    section, place = HOUSE, 50
-    called = "Survey wordings"
-    question = "In which words do we ask?"
-    empty = "None yet. They are loaded with: manage.py load_reference."
-    list_display = ("title", "code", "version", "language", "scoring", "standing")
-    list_filter = ("code", "language", "active")
-    ordering = ("code", "language", "version")
-    fieldsets = (
-        (None, {"fields": ("title", "code", "version", "language", "scoring", "standing", "placeholder", "licence")}),
-    )
-    readonly_fields = ("standing",)
-    editable = ()
-    panels = (Panel("The questions", lambda instrument, request: questions_of(instrument)),)
-
-    def has_add_permission(self, request):
-        return False
-
-    @admin.display(description="State")
-    def standing(self, instrument):
-        if not instrument.active:
-            return show.badge("", "replaced")
-        return (
-            show.badge("draft", "placeholder, demo only") if instrument.placeholder else show.badge("active", "in use")
-        )

@@ -3,7 +3,7 @@
 from followup.models.alert import Alert
 from followup.models.event import CallAttempt, FollowUpEvent, FollowUpStep, RestrictionStage
 from followup.models.recovery import Discharge, RecoveryScore
-from followup.models.survey import Answer, Instrument, Response
+from followup.models.survey import Answer, Instrument, Licence, Response
 
 __all__ = [
     "Alert",
@@ -13,6 +13,7 @@ __all__ = [
     "FollowUpEvent",
     "FollowUpStep",
     "Instrument",
+    "Licence",
     "RecoveryScore",
     "Response",
     "RestrictionStage",

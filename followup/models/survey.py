@@ -1,39 +1,81 @@
 """Step 7: instruments as data, and what patients answered."""
 
 import uuid
+from typing import Any
 
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from clinic.models.scoping import SiteQuerySet
+from clinic.status import StepRefused
 from followup.models.event import FollowUpEvent
 from followup.states import RESPONSE_FINISHED, ResponseStatus
 
 
+class Licence(models.Model):
+    """By what right a clinic asks in words that belong to others: the record it loaded, as somebody attested it."""
+
+    holder = models.CharField(max_length=200)
+    number = models.CharField(max_length=100)
+    scope = models.TextField()
+    languages = ArrayField(models.CharField(max_length=20), help_text="The wordings that it covers.")
+    expires_on = models.DateField(help_text="The last day on which it may be asked.")
+    attested_by = models.CharField(max_length=150)
+    also = models.JSONField(default=dict, blank=True, help_text="What else the record says.")
+    loaded_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.holder} {self.number}"
+
+
 class Instrument(models.Model):
-    """A questionnaire in one wording and language: FHIR Questionnaire JSON plus how it is scored. Wording that is
-    licensed by others is loaded by the clinic with its licence record; a placeholder works in demo mode only."""
+    """A questionnaire in one wording, language and recall period: FHIR Questionnaire JSON and the rules that score it.
+    Wording that belongs to others is in use only with its licence; a placeholder only in a demo."""
 
     code = models.SlugField(max_length=30)
     version = models.CharField(max_length=30)
     language = models.CharField(max_length=20, default="en")
+    recall = models.CharField(max_length=40, help_text="The time it asks about, for example: past 7 days.")
     title = models.CharField(max_length=120, help_text="Neutral: it is shown to patients and may be seen by others.")
     questionnaire = models.JSONField()
-    scoring = models.CharField(max_length=20, help_text="vas, nrs, odi or symptoms: see followup.surveys.")
+    scoring = models.CharField(max_length=20, help_text="The scale: vas, nrs, odi, rmdq, impression or symptoms.")
+    rules = models.JSONField(help_text="How it is scored: see followup.rules.")
     placeholder = models.BooleanField(default=False, help_text="Neutral stand-in wording: demo and tests only.")
-    licence = models.TextField(blank=True, help_text="Holder, number, scope, expiry, and who attested it.")
-    active = models.BooleanField(default=True)
+    licence = models.ForeignKey(Licence, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    active = models.BooleanField("in use", default=False)
+    for_demo = models.BooleanField(default=False, help_text="Taken into use by a demo, which real patients never see.")
     loaded_at = models.DateTimeField()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["code", "version", "language"], name="one_instrument_per_wording"),
+            models.UniqueConstraint(
+                fields=["code", "version", "language", "recall"], name="one_instrument_per_wording"
+            ),
             models.UniqueConstraint(
                 fields=["code", "language"], condition=models.Q(active=True), name="one_active_wording_per_language"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(active=False) | models.Q(placeholder=False) | models.Q(for_demo=True),
+                name="a_placeholder_is_in_use_in_a_demo_only",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(active=False)
+                | models.Q(placeholder=True)
+                | models.Q(licence__isnull=False)
+                | ~models.Q(rules__contains={"licensed": True}),
+                name="licensed_wording_is_in_use_with_its_licence_only",
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.title} {self.version} ({self.language})"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """The database cannot see whether this is a demo: here it is looked at, whoever saves."""
+        if self.active and self.placeholder and not settings.DEMO:
+            raise StepRefused(f"{self} is a placeholder: it works in demo mode only. Load the real wording instead.")
+        super().save(*args, **kwargs)
 
 
 class Mode(models.TextChoices):
@@ -84,6 +126,9 @@ class Response(models.Model):
     answered = models.PositiveSmallIntegerField(null=True, blank=True)
     score = models.DecimalField(max_digits=9, decimal_places=6, null=True, blank=True)
     score_status = models.CharField(max_length=15, blank=True, help_text="complete, prorated or insufficient.")
+    scored = models.JSONField(
+        default=dict, blank=True, help_text="By which rule, version and rounding, and why it is not complete."
+    )
 
     objects = SiteQuerySet.as_manager()
 

@@ -182,7 +182,7 @@ def test_a_number_given_by_phone_has_a_picture_of_its_own_and_is_no_mark_on_the_
 
     picture = str(outcome_of(Episode.objects.get(pk=followed.pk)))
 
-    assert "Back pain as a number, 0-10: Before the injection not answered; 4 weeks 3;" in picture
+    assert "Back pain, as a number: NRS 0-10, past 7 days: Before the injection not answered; 4 weeks 3;" in picture
     assert picture.count("no answers yet") == 2  # neither on the line, nor on the ODI
 
 

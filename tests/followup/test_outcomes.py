@@ -6,9 +6,9 @@ from fractions import Fraction
 import pytest
 
 from clinic.status import StepRefused
-from followup import events, outcomes, surveys
+from followup import events, instruments, outcomes, surveys
 from followup.demo import walk
-from followup.models import FollowUpEvent
+from followup.models import FollowUpEvent, Instrument, Response
 from scheduling.models import Episode
 from scheduling.states import EpisodeStatus
 
@@ -92,6 +92,80 @@ def test_a_number_does_not_enter_the_series_of_the_line(followed):
     point = outcomes.series(followed)[2]
 
     assert (point.vas, point.nrs, point.odi) == (None, 4, None)
+
+
+def by(episode, code, **answers):
+    event = FollowUpEvent.objects.with_dates().get(episode=episode, code=code)
+    given = {name.replace("_", "-"): items for name, items in answers.items()}
+    surveys.record(
+        event, answers=given, mode="phone", by="coordinator", at=walk.at_noon(event.due_on), rest_unanswered=True
+    )
+
+
+def loaded_again(code, at, *, version, recall=None):
+    """The same words as another version, or about another time."""
+    form = Instrument.objects.get(code=code, language="en", active=True).questionnaire
+    kept = [one for one in form["extension"] if recall is None or one["url"] != "urn:pulposus:recall"]
+    asked = [{"url": "urn:pulposus:recall", "valueString": recall}] if recall else []
+    return instruments.load(form | {"version": version, "extension": [*kept, *asked]}, at=at)
+
+
+@pytest.mark.parametrize(("version", "recall"), [("2", None), ("1", "past 24 hours")])
+def test_another_version_or_recall_is_a_series_of_its_own_and_never_compared(followed, at, version, recall):
+    loaded_again("pain-vas", at, version=version, recall=recall)
+
+    by(followed, "month-3", pain_vas={"pain": 10})
+
+    points = outcomes.series(followed)
+    one, other = (found for found in outcomes.every_series(points) if found.code == "pain-vas")
+    assert [(point.vas, point.value(one), point.value(other)) for point in points[:3]] == [
+        (70, 70, None),
+        (None, None, None),
+        (None, None, 10),
+    ]
+    assert (other.version, other.recall) == (version, recall or "past 7 days")
+    assert outcomes.changes(followed)[1].response.vas_change is None
+
+
+def test_a_translation_belongs_to_the_same_series(followed):
+    followed.patient.language = "de"
+    followed.patient.save()
+
+    by(followed, "month-3", pain_vas={"pain": 49})
+
+    asked = Response.objects.filter(instrument_code="pain-vas").order_by("completed_at")
+    assert [response.instrument.language for response in asked] == ["en", "de"]
+    assert outcomes.changes(followed)[1].response.vas_change == 21
+
+
+def test_a_series_that_was_only_asked_later_is_judged_by_itself(injected, at):
+    events.open_due(at=injected.anchor_at)
+    by(injected, "week-4", pain_vas={"pain": 40})
+    loaded_again("pain-vas", at, version="2")
+    by(injected, "month-3", pain_vas={"pain": 10})
+
+    assert [point.vas for point in outcomes.series(injected)][:3] == [None, 40, None]
+
+
+def test_an_opinion_is_told_in_its_words_and_enters_no_number(followed):
+    planned = FollowUpEvent.objects.get(episode=followed, code="month-6")
+    FollowUpEvent.objects.filter(pk=planned.pk).update(instruments=[*planned.instruments, "pgic"])
+
+    by(followed, "month-6", pgic={"change": 2}, pain_vas={"pain": 20})
+
+    points = outcomes.series(followed)
+    (opinion,) = (found for found in outcomes.every_series(points) if found.code == "pgic")
+    assert [(point.shown(opinion), point.value(opinion)) for point in points[2:4]] == [
+        ("", None),
+        ("Much better", None),
+    ]
+    assert points[3].words == "VAS 20, overall Much better"
+
+
+def test_what_has_not_been_answered_yet_stands_in_the_order_of_the_plan(followed):
+    listed = outcomes.every_series(outcomes.series(followed))
+
+    assert [(one.code, one.recall) for one in listed] == [("pain-vas", "past 7 days"), ("odi", "today")]
 
 
 def test_a_follow_up_with_something_open_is_not_complete(followed):

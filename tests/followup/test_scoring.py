@@ -18,6 +18,7 @@ from followup.scoring import (
     either,
     respond,
     score_odi,
+    score_rmdq,
     vas_from_position,
 )
 
@@ -47,21 +48,38 @@ def test_an_odi_is_scored_as_published(case):
 
 
 @pytest.mark.parametrize(
-    "entry", [True, False, 1.0, "1", 6, -1, [], [7], [1, None], [1, True], [2, 2], {1}, [[1]], float("nan")]
+    "entry",
+    [
+        *(True, False, 1.0, "1", "", 6, -1, float("nan"), Decimal(1), Fraction(1), 1j, b"1", object()),
+        *([], [7], [1, None], [1, True], [2, 2], [[1]], [1.0, 2], ["1"], [-1, 2], [True], [None]),
+        *((1, 2), (1,), (), {1}, {1: 2}, range(2)),
+    ],
+    ids=repr,
 )
 def test_an_entry_that_is_no_mark_is_refused_by_section(entry):
     with pytest.raises(ValueError, match="Section 3"):
         score_odi([1, 1, entry, *[1] * 7])
 
 
-@pytest.mark.parametrize("items", [[], [1] * 9, [1] * 11, "1111111111"])
-def test_a_form_without_ten_sections_is_refused(items):
+@pytest.mark.parametrize(
+    "items",
+    [
+        *([], (), [1] * 9, [1] * 11, [None] * 9, "1111111111", b"1111111111", range(10), {*range(10)}, 10, None),
+        *(dict.fromkeys(range(10), 1), iter([1] * 10), (one for one in [1] * 10)),
+    ],
+    ids=repr,
+)
+def test_a_form_without_ten_sections_in_a_list_is_refused(items):
     with pytest.raises(ValueError, match="need 10 sections"):
         score_odi(items)
 
 
 @pytest.mark.parametrize(
-    "wishes", [{"min_answered": 0}, {"min_answered": 11}, {"min_answered": True}, {"multiple": "mean"}]
+    "wishes",
+    [
+        *({"min_answered": wrong} for wrong in (0, -1, 11, True, 9.0, "9", None)),
+        *({"multiple": wrong} for wrong in ("mean", "lowest", "", None, [])),
+    ],
 )
 def test_a_senseless_scoring_rule_is_refused(wishes):
     with pytest.raises(ValueError, match="must be"):
@@ -94,6 +112,88 @@ def test_nine_answers_are_too_few_when_ten_are_required():
         None,
         9,
     )
+
+
+MARKS = st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True)
+SECTIONS = st.lists(st.one_of(st.none(), st.integers(0, 5), MARKS), min_size=10, max_size=10)
+BANDS = {"minimal": (0, 20), "moderate": (21, 40), "severe": (41, 60), "very_severe": (61, 80), "maximal": (81, 100)}
+
+
+def by_hand(sections):
+    """The published sum in the published words: points over possible points of what was answered, in percent."""
+    given = [entry if isinstance(entry, list) else [entry] for entry in sections if entry is not None]
+    points = [max(marks) for marks in given]
+    possible = 5 * len(points)
+    return points, Fraction(sum(points), possible) * 100 if possible else None
+
+
+@given(SECTIONS, st.integers(1, 10))
+def test_any_odi_is_the_published_sum(sections, least):
+    points, percent = by_hand(sections)
+
+    odi = score_odi(sections, min_answered=least)
+
+    enough = len(points) >= least
+    assert (odi.answered, odi.raw, odi.multi) == (
+        len(points),
+        sum(points),
+        sum(isinstance(entry, list) and len(entry) > 1 for entry in sections),
+    )
+    assert odi.status == ("insufficient" if not enough else "complete" if len(points) == 10 else "prorated")
+    assert odi.exact == (percent if enough else None)
+    if enough:
+        tenths = percent * 10
+        whole = tenths.numerator // (10 * tenths.denominator)
+        assert odi.display == str(whole + (percent - whole >= Fraction(1, 2)))
+        lowest, highest = BANDS[odi.band]
+        assert lowest - 1 < percent <= highest
+        assert isinstance(odi.score, Decimal)
+        assert abs(Fraction(odi.score) - percent) <= Fraction(5, 1000)
+        assert Fraction(odi.score) == percent or len(points) in (3, 6, 7, 9)
+    else:
+        assert (odi.score, odi.display, odi.band) == (None, None, None)
+
+
+@given(SECTIONS)
+def test_an_electronic_form_refuses_exactly_the_sections_with_several_marks(sections):
+    several = any(isinstance(entry, list) and len(entry) > 1 for entry in sections)
+
+    if several:
+        with pytest.raises(ValueError, match="multiple marks"):
+            score_odi(sections, multiple="reject")
+    else:
+        assert score_odi(sections, multiple="reject") == score_odi(sections)
+
+
+@given(st.integers(1, 10), st.data())
+def test_skipping_a_section_never_counts_as_nought(answered, data):
+    marks = data.draw(st.lists(st.integers(1, 5), min_size=answered, max_size=answered))
+
+    odi = score_odi(marks + [None] * (10 - answered), min_answered=1)
+
+    assert odi.exact >= 20
+
+
+@given(st.lists(st.sampled_from([True, False, None]), min_size=24, max_size=24))
+def test_an_rmdq_is_how_many_statements_apply_and_needs_them_all(statements):
+    rmdq = score_rmdq(statements)
+
+    said = [statement for statement in statements if statement is not None]
+    assert (rmdq.raw, rmdq.answered) == (said.count(True), len(said))
+    assert rmdq.score == (sum(said) if len(said) == 24 else None)
+    assert rmdq.status == ("complete" if len(said) == 24 else "insufficient")
+
+
+@pytest.mark.parametrize("entry", [1, 0, "yes", [True], 1.0], ids=repr)
+def test_an_rmdq_statement_applies_or_not(entry):
+    with pytest.raises(ValueError, match="Statement 2"):
+        score_rmdq([True, entry, *[False] * 22])
+
+
+@pytest.mark.parametrize("items", [[], [True] * 23, [True] * 25, None, "x" * 24], ids=repr)
+def test_an_rmdq_without_24_statements_is_refused(items):
+    with pytest.raises(ValueError, match="need 24 statements"):
+        score_rmdq(items)
 
 
 def test_integer_bands_agree_with_the_published_percents_for_every_possible_score():

@@ -15,12 +15,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="FHIR Questionnaire, JSON.")
-        parser.add_argument("--licence", type=Path, help="Text: holder, number, scope, expiry, who attested it.")
+        parser.add_argument(
+            "--licence", type=Path, help="JSON: holder, number, scope, languages, expires_on, attested_by."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            licence = options["licence"].read_text(encoding="utf-8") if options["licence"] else ""
-            instrument = instruments.load(options["file"], licence=licence, at=now())
-        except (OSError, UnicodeDecodeError, StepRefused) as refused:
+            instrument = instruments.load(options["file"], licence=options["licence"], at=now())
+        except StepRefused as refused:
             raise CommandError(str(refused)) from refused
-        self.stdout.write(f"{instrument} is loaded" + (" and in use." if instrument.active else "; another is in use."))
+        self.stdout.write(f"{instrument} is loaded" + (" and in use." if instrument.active else ", but not in use."))
