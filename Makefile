@@ -12,7 +12,7 @@ SERVICES := $(PY) -m dev.services run --
 
 export PORT
 .DEFAULT_GOAL := help
-.PHONY: help demo manage test check fix run rehearse bench states lock clean
+.PHONY: help demo manage test check fix run rehearse bench states messages lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench: $(VENV)/.bench ## what is fast, and how fast: make bench ONLY=name
 states: $(VENV)/.dev ## draw docs/states.md again from the tables of legal moves
 	@mkdir -p docs
 	@$(SERVICES) $(PY) manage.py draw_states > $(VENV)/states.md && cp $(VENV)/states.md docs/states.md
+
+messages: $(VENV)/.dev ## bring clinic/locale/ in step with what patients are told; ARGS=it begins a language
+	@$(PY) -m dev.messages $(ARGS)
 
 lock: $(VENV)/.dev ## pin again after a change in requirements*.in; ARGS="--upgrade-package django"
 	@$(VENV)/bin/uv $(LOCK) requirements.in -o requirements.txt $(ARGS)

@@ -1,15 +1,23 @@
 """UTC inside, clinic time at the edges.
 
 Every instant in the service is an aware datetime in UTC. A wall-clock time exists only where a person reads or writes
-one, and only with the clinic's IANA zone. This module is the one place where the two meet. It imports no Django.
+one, and only with the clinic's IANA zone. This module is the one place where the two meet. It imports no Django: how
+a day is said in another language comes from the Unicode CLDR, by Babel.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from babel import Locale
+from babel.dates import format_date
+
 Zone = str | ZoneInfo
 
+ENGLISH = "en"
+
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+DAY_FIRST = "EEEE d MMMM y"  # CLDR's plain English puts the month first, as in America only
+COMMAS = {"ar": "،"}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -63,13 +71,22 @@ def day_bounds(day: date, zone: Zone) -> tuple[datetime, datetime]:
     return at_local(day, time(0), zone), at_local(day + timedelta(days=1), time(0), zone)
 
 
-def spoken(at: datetime, zone: Zone) -> str:
-    """Say an instant: "Tue 12 May 2026, 09:30 (Chicago)", English and 24-hour whatever the machine's locale.
+def spoken(at: datetime, zone: Zone, language: str = ENGLISH) -> str:
+    """Say an instant: "Tue 12 May 2026, 09:30 (Chicago)", 24-hour whatever the machine's locale; in another language
+    than English the day is said in full, as `spoken_day` says it.
 
     Inside the hour that the autumn change repeats the UTC offset is added: the words alone would mean two instants.
     """
     local = check_aware(at).astimezone(zone_of(zone))
-    return f"{_day(local)}, {local:%H:%M} ({_place(local)})"
+    if language == ENGLISH:
+        return f"{_day(local)}, {local:%H:%M} ({_place(local)})"
+    day, comma = spoken_day(local.date(), language), COMMAS.get(language, ",")
+    return f"{day}{comma} {local:%H:%M} ({_place(local, language)})"
+
+
+def spoken_day(day: date, language: str = ENGLISH) -> str:
+    """Say a day in full: "Tuesday 12 May 2026", "Dienstag, 12. Mai 2026"."""
+    return format_date(day, DAY_FIRST if language == ENGLISH else "full", locale=language)
 
 
 def spoken_range(start: datetime, end: datetime, zone: Zone) -> str:
@@ -91,9 +108,11 @@ def _day(local: datetime) -> str:
     return f"{WEEKDAYS[local.weekday()]} {local.day} {MONTHS[local.month - 1]} {local.year}"
 
 
-def _place(local: datetime) -> str:
+def _place(local: datetime, language: str = ENGLISH) -> str:
     """The zone's city, with the UTC offset added when this wall-clock time happens twice."""
     city = str(local.tzinfo).rpartition("/")[2].replace("_", " ")
+    if language != ENGLISH:
+        city = Locale.parse(language).time_zones.get(str(local.tzinfo), {}).get("city", city)
     first, second = (local.replace(fold=fold).utcoffset() for fold in (0, 1))
     repeated = first is not None and second is not None and first > second
-    return f"{city}, UTC{local.isoformat()[-6:]}" if repeated else city
+    return f"{city}{COMMAS.get(language, ',')} UTC{local.isoformat()[-6:]}" if repeated else city

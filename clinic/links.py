@@ -8,6 +8,7 @@ import uuid
 from datetime import datetime
 
 from django.conf import settings
+from django.core.signing import BadSignature, Signer
 from django.db import models, transaction
 
 from clinic.models import ApiToken, Link, Site
@@ -37,11 +38,37 @@ def link_to(row: models.Model, *, purpose: str, site: Site, expires_at: datetime
 
 def find(token: str, *, purpose: str, at: datetime) -> Link | None:
     """The live link with this token, or None. Looked up by hash, so timing tells nothing about the token."""
-    return (
-        Link.objects.filter(token_hash=hash_of(token), purpose=purpose, revoked_at__isnull=True)
-        .filter(models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=at))
-        .first()
-    )
+    return _live(purpose, at).filter(token_hash=hash_of(token)).first()
+
+
+def slot_of(link: Link) -> str:
+    """Where this link's pages stand once its token has been shown: an address that opens nothing by itself."""
+    digest = hmac.new(settings.LINK_KEY.encode(), f"slot:{link.pk}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest[:9]).decode()
+
+
+def pass_for(link: Link, *, use: str, until: datetime) -> str:
+    """A signed note that whoever bears it has shown this link's token. Only the browser keeps it, and it dies with the
+    link. `use` says where it is borne: one that was made for a form is worth nothing as a cookie."""
+    return _signer(use).sign_object([link.pk.hex, link.generation, int(until.timestamp())])
+
+
+def borne(note: str, *, use: str, purpose: str, at: datetime) -> Link | None:
+    """The live link that this pass is for, or None. The database is asked each time: a revoked link ends at once."""
+    try:
+        pk, generation, until = _signer(use).unsign_object(note)
+    except BadSignature:
+        return None
+    return _live(purpose, at).filter(pk=pk, generation=generation).first() if at.timestamp() < until else None
+
+
+def _live(purpose: str, at: datetime) -> models.QuerySet[Link]:
+    lasting = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=at)
+    return Link.objects.filter(lasting, purpose=purpose, revoked_at__isnull=True)
+
+
+def _signer(use: str) -> Signer:
+    return Signer(salt=f"clinic.links.pass.{use}")
 
 
 @transaction.atomic

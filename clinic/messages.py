@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
-from clinic import faults
+from clinic import faults, languages
 from clinic.models import Message
 from clinic.relay import Answer, Relay, Reply
 from clinic.states import MESSAGE_MOVES, MessageStatus
@@ -63,15 +63,17 @@ class Kind:
         raise NotImplementedError
 
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
-        """What the three templates may say, from the state as it is now."""
+        """What the three templates may say, from the state as it is now, in the language that is spoken."""
         raise NotImplementedError
 
     def render(self, message: Message, *, at: datetime) -> Rendered:
-        context = {"patient": message.patient, "site": message.site, **self.words(message, at=at)}
+        """In the patient's language, whatever the worker's is."""
         name = f"{type(self).__module__.partition('.')[0]}/mail/{message.kind}"
-        subject, text, html = (
-            render_to_string(f"{name}.{ending}", context) for ending in ("subject.txt", "txt", "html")
-        )
+        with languages.speaking(message.patient.language):
+            context = {"patient": message.patient, "site": message.site, **self.words(message, at=at)}
+            subject, text, html = (
+                render_to_string(f"{name}.{ending}", context) for ending in ("subject.txt", "txt", "html")
+            )
         return Rendered(" ".join(subject.split()), text.strip() + "\n", html)
 
 

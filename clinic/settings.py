@@ -97,7 +97,18 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Time: UTC inside; the zone is a property of the site ------------------------------------------------------------
 TIME_ZONE = "UTC"
 USE_TZ = True
+
+# --- Languages: the desk is English; a patient is spoken to in theirs ------------------------------------------------
 LANGUAGE_CODE = "en"
+LANGUAGES = [  # each by its own name, as a patient looks for it; their words are in clinic/locale/
+    ("en", "English"),
+    ("es", "Español"),
+    ("pt", "Português"),
+    ("fr", "Français"),
+    ("de", "Deutsch"),
+    ("tr", "Türkçe"),
+    ("ar", "العربية"),
+]
 USE_I18N = True
 USE_THOUSAND_SEPARATOR = False
 
@@ -172,6 +183,7 @@ LOGIN_URL = "admin:login"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "clinic.views.form_refused"
 
 # --- Browser security ------------------------------------------------------------------------------------------------
 SERVED_OVER_TLS = BASE_URL.startswith("https://")
@@ -236,18 +248,22 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "clinic.api.schema.say_refusals"],
     "ENUM_NAME_OVERRIDES": {  # one name in the schema for each set of choices
+        "Absent": "followup.models.survey.Absent",
         "AdverseEventOutcome": "followup.models.adverse.EventOutcome",
         "AdverseEventStatus": "followup.states.AdverseEventStatus",
         "AlertKind": "followup.models.alert.AlertKind",
         "AlertStatus": "followup.states.AlertStatus",
+        "AnswerMode": "followup.models.survey.ANSWER_MODES",
         "AppointmentStatus": "scheduling.states.AppointmentStatus",
         "Causality": "followup.models.adverse.Causality",
         "EpisodeStatus": "scheduling.states.EpisodeStatus",
         "EventKind": "followup.models.event.EventKind",
         "EventStatus": "followup.states.EventStatus",
+        "InputMode": "followup.models.survey.InputMode",
         "Level": "scheduling.models.mri.Level",
-        "MriOrderStatus": "followup.states.OrderStatus",
         "MessageStatus": "clinic.states.MessageStatus",
+        "Mode": "followup.models.survey.Mode",
+        "MriOrderStatus": "followup.states.OrderStatus",
         "OfferStatus": "scheduling.states.OfferStatus",
         "Outcome": "scheduling.models.evaluation.Outcome",
         "ReferralStatus": "scheduling.states.ReferralStatus",

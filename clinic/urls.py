@@ -26,3 +26,5 @@ urlpatterns = [
     path("api/docs/", Docs.as_view(), name="api-docs"),
     path("", include("scheduling.urls")),
 ]
+
+handler400, handler403, handler404, handler500 = views.bad_request, views.forbidden, views.not_found, views.failed

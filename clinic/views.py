@@ -1,9 +1,11 @@
-"""Pages that belong to the service itself: the front page, the two probes, and the demo's inbox."""
+"""Pages that belong to the service itself: the front page, the two probes, the demo's inbox, and what is shown when
+something cannot be."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import now
+from django.views import csrf, defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+
+from clinic import languages
 
 INBOX_SHOWS = 200
 
@@ -114,3 +119,21 @@ def _summary(file: Path, mail: EmailMessage) -> dict[str, Any]:
         "subject": str(mail["Subject"] or "(no subject)"),
         "at": datetime.fromtimestamp(file.stat().st_mtime, tz=UTC),
     }
+
+
+def _as_the_browser_asks(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Whoever meets an error page may be a patient, and nobody knows which."""
+
+    @wraps(page)
+    def spoken(request: HttpRequest, *args: Any, **given: Any) -> HttpResponse:
+        with languages.speaking_to(request):
+            return page(request, *args, **given)
+
+    return spoken
+
+
+bad_request = _as_the_browser_asks(defaults.bad_request)
+forbidden = _as_the_browser_asks(defaults.permission_denied)
+not_found = _as_the_browser_asks(defaults.page_not_found)
+failed = _as_the_browser_asks(defaults.server_error)
+form_refused = _as_the_browser_asks(csrf.csrf_failure)

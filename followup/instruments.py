@@ -177,6 +177,14 @@ def questions(instrument: Instrument) -> tuple[Question, ...]:
     return questionnaires.questions(instrument.questionnaire)
 
 
+def for_staff(instrument: Instrument) -> tuple[Question, ...]:
+    """The same questions in the desk's language, English; if that wording has not been loaded, as they were asked."""
+    same = {"code": instrument.code, "version": instrument.version, "recall": instrument.recall}
+    if instrument.language == "en":
+        return questions(instrument)
+    return questions(Instrument.objects.filter(**same, language="en").first() or instrument)
+
+
 def _wordings(code: str, language: str) -> list[Instrument]:
     """Every wording of one questionnaire in one language, locked in one order: one of them at most is in use."""
     rows = Instrument.objects.select_for_update(of=("self",), no_key=True).select_related("licence")

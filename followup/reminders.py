@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.urls import reverse
 
-from clinic import clock, links, messages
+from clinic import clock, languages, links, messages
 from clinic.models import Message
 from clinic.models.links import Purpose
 from clinic.states import MessageStatus
@@ -140,7 +140,7 @@ def _last_day(stage: RestrictionStage) -> int:
 
 WHY_CLOSED: dict[str, str] = {
     EventStatus.DONE: "It has been answered.",
-    EventStatus.MISSED: "Its window has closed.",
+    EventStatus.MISSED: "It was missed: calls brought no answer, or its window has closed.",
     EventStatus.WAIVED: "It was waived.",
     EventStatus.VOIDED: "There was no injection.",
 }
@@ -212,7 +212,7 @@ class RecoveryStage(messages.Kind):
         if stage.last_day is not None:
             assert episode.anchor_at is not None  # noqa: S101 - an_injected_episode_has_its_anchor
             last = clock.local_date(episode.anchor_at, message.site.time_zone) + timedelta(days=stage.last_day)
-        return {"advice": stage.advice, "last": last}
+        return {"advice": languages.shipped(stage.advice, otherwise=message.site.language), "last": last}
 
 
 def _event(message: Message) -> FollowUpEvent:

@@ -6,21 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.utils import translation
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from clinic import links
+from clinic import doors, languages
+from clinic.models import Link
 from clinic.models.links import Purpose
-from followup import scoring, surveys
+from followup import expected, scoring, surveys
 from followup.models import FollowUpEvent
 from followup.models.alert import AlertKind
-from followup.models.event import EventKind
-from followup.states import EventStatus
 from followup.surveys import Page, Standing
 
 # The line in line.svg, in the picture's own pixels: what a browser without JavaScript sends is a place in it.
@@ -32,20 +30,18 @@ NOTHING = object()  # pressed "next" without an answer, which is not the same as
 class Survey:
     """What every page of one survey needs."""
 
-    token: str
+    slot: str
+    link: Link
     event: FollowUpEvent
     at: datetime
 
     def render(self, request: HttpRequest, name: str, *, status: int = 200, **context: object) -> HttpResponse:
-        patient = self.event.episode.patient
-        language = str(context.pop("language", translation.get_language()))
         given = {
-            "token": self.token,
-            "site": patient.site,
+            "slot": self.slot,
+            "pass": doors.form_pass(self.link, at=self.at),
+            "site": self.event.episode.patient.site,
             "event": self.event,
             "alarm": self.event.alerts.filter(kind=AlertKind.RED_FLAG).exists(),
-            "language": language,
-            "direction": "rtl" if translation.get_language_info(_base(language))["bidi"] else "ltr",
         }
         return render(request, f"followup/survey/{name}.html", given | context, status=status)
 
@@ -53,39 +49,57 @@ class Survey:
 View = Callable[..., HttpResponse]
 
 
-def by_link(view: View) -> View:
-    """Find the survey that a secret link opens; say kindly what happened if it cannot be answered now."""
+@require_safe
+def enter(request: HttpRequest, token: str) -> HttpResponse:
+    """The mailed address: its token is exchanged for a pass, and the patient goes on without it."""
+    if chosen := doors.choose_language(request):
+        return chosen
+    return doors.exchange(request, token, purpose=Purpose.SURVEY, page="survey-start", at=now())
 
-    @never_cache
+
+def by_pass(view: View) -> View:
+    """Find the survey whose pass this browser bears, and speak the patient's language."""
+
+    @csrf_exempt  # a POST is believed by the pass in its own form; see clinic.doors
     @wraps(view)
-    def guarded(request: HttpRequest, token: str, **place: int) -> HttpResponse:
+    def guarded(request: HttpRequest, slot: str, **place: int) -> HttpResponse:
+        if chosen := doors.choose_language(request):
+            return chosen
         at = now()
-        link = links.find(token, purpose=Purpose.SURVEY, at=at)
+        link = doors.bearer(request, slot, purpose=Purpose.SURVEY, at=at)
         event = surveys.dated(link.about_id) if link and link.about == FollowUpEvent._meta.label else None
-        if event is None:
-            return _private(render(request, "followup/survey/unknown.html", status=404))
-        with translation.override(event.episode.patient.language):
-            return _private(_answerable(view, request, Survey(token, event, at), place))
+        if link is None or event is None:
+            return doors.unknown(request)
+        with doors.speaking(request, event.episode.patient.language):
+            answer = view(request, Survey(slot, link, event, at), **place)
+        return doors.private(doors.keep(answer, link, address=request.path, at=at))
 
     return guarded
 
 
-def _answerable(view: View, request: HttpRequest, survey: Survey, place: dict[str, int]) -> HttpResponse:
-    standing = surveys.standing(survey.event, at=survey.at)
-    if standing is Standing.DONE:
-        return thanks(request, survey)
-    if standing is Standing.EARLY:
-        return survey.render(request, "early")
-    if standing is Standing.OVER:
-        return survey.render(request, "over", status=410)
-    try:
-        return view(request, survey, surveys.open_for(survey.event, at=survey.at), **place)
-    except surveys.SurveyClosed:  # it closed between two lines, or there is no wording to ask in
-        return survey.render(request, "over", status=410)
+def while_open(view: View) -> View:
+    """Say kindly why it cannot be answered now; else hand on the questions."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, survey: Survey, **place: int) -> HttpResponse:
+        standing = surveys.standing(survey.event, at=survey.at)
+        if standing is Standing.DONE:
+            return thanks(request, survey)
+        if standing is Standing.EARLY:
+            return survey.render(request, "early")
+        if standing is Standing.OVER:
+            return survey.render(request, "over", status=410)
+        try:
+            return view(request, survey, surveys.open_for(survey.event, at=survey.at), **place)
+        except surveys.SurveyClosed:  # it closed between two lines, or there is no wording to ask in
+            return survey.render(request, "over", status=410)
+
+    return guarded
 
 
 @require_safe
-@by_link
+@by_pass
+@while_open
 def start(request: HttpRequest, survey: Survey, pages: tuple[Page, ...]) -> HttpResponse:
     answered = sum(page.answered for page in pages)
     first = next((page for page in pages if not page.answered), pages[-1])
@@ -93,30 +107,44 @@ def start(request: HttpRequest, survey: Survey, pages: tuple[Page, ...]) -> Http
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@by_link
+@by_pass
+@while_open
 def question(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], number: int) -> HttpResponse:
     """One question. Kept as soon as it is answered; after the last one the survey is sent."""
     page = _page(pages, number)
     if page is None:
-        return redirect("survey", token=survey.token)
+        return redirect("survey-start", slot=survey.slot)
     return _ask(request, survey, pages, page)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@by_link
+@by_pass
+@while_open
 def as_number(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], number: int) -> HttpResponse:
     """The same question on the scale from 0 to 10, for who prefers to give a number."""
     page = _page(pages, number)
     if page is None or page.instead is None:
-        return redirect("survey-question", token=survey.token, number=number)
+        return redirect("survey-question", slot=survey.slot, number=number)
     return _ask(request, survey, pages, page.instead)
+
+
+@require_safe
+@by_pass
+def dates(request: HttpRequest, survey: Survey) -> HttpResponse:
+    """What comes when, on this patient's calendar."""
+    episode = survey.event.episode
+    return survey.render(
+        request,
+        "dates",
+        episode=episode,
+        ahead=expected.ahead(episode, at=survey.at),
+        advice=expected.advice(episode, at=survey.at),
+    )
 
 
 def thanks(request: HttpRequest, survey: Survey) -> HttpResponse:
     """What a patient sees who has answered: also at every later visit, and whatever is pressed again."""
-    rows = FollowUpEvent.objects.with_dates().filter(episode=survey.event.episode_id, status=EventStatus.OPEN)
-    later = rows.exclude(kind=EventKind.MRI).filter(optimal_opens_on__gt=survey.at.date()).order_by("optimal_opens_on")
-    return survey.render(request, "thanks", then=later.first())
+    return survey.render(request, "thanks", then=expected.next_questions(survey.event.episode, at=survey.at))
 
 
 def _ask(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], page: Page) -> HttpResponse:
@@ -125,7 +153,7 @@ def _ask(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], page: Pa
         value = _answer(request, page)
         if value is not NOTHING:
             try:
-                return _keep(survey, pages, page, value)
+                return _keep(request, survey, pages, page, value)
             except surveys.BadAnswer:
                 value = NOTHING
         problem = _("Please choose an answer, or skip this question.")
@@ -133,7 +161,7 @@ def _ask(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], page: Pa
         request,
         "question",
         status=422 if problem else 200,
-        language=page.instrument.language,
+        wording={"lang": page.instrument.language, "dir": languages.direction(page.instrument.language)},
         page=page,
         last=all(other.answered for other in pages if other.number != page.number),
         earlier=page.number - 1,
@@ -143,20 +171,26 @@ def _ask(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], page: Pa
     )
 
 
-def _keep(survey: Survey, pages: tuple[Page, ...], page: Page, value: object) -> HttpResponse:
+def _keep(request: HttpRequest, survey: Survey, pages: tuple[Page, ...], page: Page, value: object) -> HttpResponse:
     surveys.save_answer(
         survey.event,
         instrument=page.instrument.code,
         link_id=page.question.link_id,
         value=value,
         at=survey.at,
+        input_mode=_input_mode(request, page),
     )
+    if "keep" in request.POST:  # survey.js keeps what is marked; the patient is still on the page
+        return JsonResponse({"kept": True})
     left = [other.number for other in pages if not other.answered and other.number != page.number]
     if not left:
         surveys.complete(survey.event, at=survey.at)
-        return redirect("survey", token=survey.token)
-    following = next((number for number in left if number > page.number), left[0])
-    return redirect("survey-question", token=survey.token, number=following)
+        following = redirect("survey-start", slot=survey.slot)
+    else:
+        number = next((number for number in left if number > page.number), left[0])
+        following = redirect("survey-question", slot=survey.slot, number=number)
+    by_script = request.headers.get("Accept") == "application/json"
+    return JsonResponse({"kept": True, "next": following.url}) if by_script else following
 
 
 def _answer(request: HttpRequest, page: Page) -> object:
@@ -179,25 +213,17 @@ def _place_on_line(request: HttpRequest, page: Page) -> object:
         return NOTHING
     if page.question.kind != "line" or (x, y) == (0, 0):
         return NOTHING
-    if translation.get_language_info(_base(page.instrument.language))["bidi"]:
+    if languages.direction(page.instrument.language) == "rtl":
         x = LINE_START + LINE_END - x
     return scoring.vas_from_position(x, LINE_START, LINE_END)
 
 
+def _input_mode(request: HttpRequest, page: Page) -> str:
+    """How a pain scale was answered: on the line, on its picture, or by a number."""
+    if page.question.kind == "line":
+        return "picture" if "line.x" in request.POST else "line"
+    return "number" if page.question.kind == "number" else ""
+
+
 def _page(pages: tuple[Page, ...], number: int) -> Page | None:
     return next((page for page in pages if page.number == number), None)
-
-
-def _base(language: str) -> str:
-    """A language that Django can name: the base of the tag, else English."""
-    base = language.partition("-")[0].lower()
-    try:
-        translation.get_language_info(base)
-    except KeyError:
-        return "en"
-    return base
-
-
-def _private(response: HttpResponse) -> HttpResponse:
-    response["X-Robots-Tag"] = "noindex, nofollow"
-    return response

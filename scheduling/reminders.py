@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from clinic import clock, links, messages
+from clinic import clock, languages, links, messages
 from clinic.models import Message
 from clinic.models.links import Purpose
 from clinic.states import MessageStatus
@@ -129,7 +129,7 @@ class AboutAppointment(messages.Kind):
 
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
         appointment = _appointment(message)
-        return {"when": clock.spoken(appointment.during.lower, message.site.time_zone)}
+        return {"when": clock.spoken(appointment.during.lower, message.site.time_zone, languages.current())}
 
 
 class Booked(AboutAppointment):
@@ -162,15 +162,16 @@ class WaitlistOffered(messages.Kind):
         assert offer.during  # noqa: S101 - an_offer_says_what_and_until_when
         assert offer.until  # noqa: S101
         zone, has = message.site.time_zone, offer.held.instead_of if offer.held else None
+        language = languages.current()
         token = links.token_of(links.link_to(offer, purpose=Purpose.WAITLIST, site=message.site))
         pages = {
             page: settings.BASE_URL + reverse(f"waitlist-{page}", args=[token])
             for page in ("accept", "decline", "leave")
         }
         return {
-            "when": clock.spoken(offer.during.lower, zone),
-            "until": clock.spoken(offer.until, zone),
-            "has": clock.spoken(has.during.lower, zone) if has else "",
+            "when": clock.spoken(offer.during.lower, zone, language),
+            "until": clock.spoken(offer.until, zone, language),
+            "has": clock.spoken(has.during.lower, zone, language) if has else "",
             **pages,
         }
 

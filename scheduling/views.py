@@ -10,10 +10,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.cache import get_conditional_response
 from django.utils.timezone import now
-from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from clinic import clock, links
+from clinic import clock, doors, languages, links
+from clinic.models import Link
 from clinic.models.links import Purpose
 from clinic.status import StepRefused
 from scheduling import feeds, waitlist
@@ -45,22 +46,24 @@ def feed(request: HttpRequest, token: str) -> HttpResponse:
 class Turn:
     """What every page about one offer needs."""
 
-    token: str
+    slot: str
+    link: Link
     offer: WaitlistOffer
     at: datetime
 
     def render(self, request: HttpRequest, name: str, *, status: int = 200, **context: object) -> HttpResponse:
-        site = self.offer.freed.site
+        site, language = self.offer.freed.site, languages.current()
         has = waitlist.booked(self.offer.entry.episode, self.offer.entry.visit)
         given = {
-            "token": self.token,
+            "slot": self.slot,
+            "pass": doors.form_pass(self.link, at=self.at),
             "site": site,
             "standing": waitlist.standing(self.offer, at=self.at),
             "waits": self.offer.entry.status == WaitlistStatus.WAITING,
             "left": self.offer.entry.status == WaitlistStatus.LEFT,
-            "when": clock.spoken(self.offer.during.lower, site.zone),
-            "until": clock.spoken(self.offer.until, site.zone),
-            "has": clock.spoken(has.during.lower, site.zone) if has else "",
+            "when": clock.spoken(self.offer.during.lower, site.zone, language),
+            "until": clock.spoken(self.offer.until, site.zone, language),
+            "has": clock.spoken(has.during.lower, site.zone, language) if has else "",
         }
         return render(request, f"scheduling/waitlist/{name}.html", given | context, status=status)
 
@@ -68,48 +71,57 @@ class Turn:
 View = Callable[..., HttpResponse]
 
 
-def by_link(view: View) -> View:
-    """Find the offer that a secret link opens."""
+@require_safe
+def enter(request: HttpRequest, token: str, page: str) -> HttpResponse:
+    """The mailed address: its token is exchanged for a pass, and the patient goes on without it."""
+    if chosen := doors.choose_language(request):
+        return chosen
+    return doors.exchange(request, token, purpose=Purpose.WAITLIST, page=page, at=now())
 
-    @never_cache
+
+def by_pass(view: View) -> View:
+    """Find the offer whose pass this browser bears, and speak the patient's language."""
+
+    @csrf_exempt  # a POST is believed by the pass in its own form; see clinic.doors
     @wraps(view)
-    def guarded(request: HttpRequest, token: str) -> HttpResponse:
+    def guarded(request: HttpRequest, slot: str) -> HttpResponse:
+        if chosen := doors.choose_language(request):
+            return chosen
         at = now()
-        link = links.find(token, purpose=Purpose.WAITLIST, at=at)
+        link = doors.bearer(request, slot, purpose=Purpose.WAITLIST, at=at)
         related = ("entry__episode__patient", "freed__site", "held")
         rows = WaitlistOffer.objects.select_related(*related).exclude(status=OfferStatus.PASSED)
         found = rows.filter(pk=link.about_id).first() if link else None
-        if found is None:
-            answer = render(request, "scheduling/waitlist/unknown.html", status=404)
-        else:
-            answer = view(request, Turn(token, found, at))
-        answer["X-Robots-Tag"] = "noindex, nofollow"
-        return answer
+        if link is None or found is None:
+            return doors.unknown(request)
+        with doors.speaking(request, found.entry.episode.patient.language):
+            answer = view(request, Turn(slot, link, found, at))
+        return doors.private(doors.keep(answer, link, address=request.path, at=at))
 
     return guarded
 
 
 @require_safe
-@by_link
+@by_pass
 def offer(request: HttpRequest, turn: Turn) -> HttpResponse:
     """Where the offer stands; every answer leads back here."""
     return turn.render(request, "offer")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@by_link
+@by_pass
 def accept(request: HttpRequest, turn: Turn) -> HttpResponse:
     return _answer(request, turn, "accept", lambda: waitlist.accept(turn.offer, by=PATIENT, at=turn.at))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@by_link
+@by_pass
 def decline(request: HttpRequest, turn: Turn) -> HttpResponse:
     return _answer(request, turn, "decline", lambda: waitlist.decline(turn.offer, by=PATIENT, at=turn.at))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@by_link
+@by_pass
 def leave(request: HttpRequest, turn: Turn) -> HttpResponse:
     """Off the list for good; that works as long as the patient is on it, whatever became of the offer."""
     if turn.offer.entry.status != WaitlistStatus.WAITING:
@@ -130,5 +142,5 @@ def _ask(request: HttpRequest, turn: Turn, page: str, take: Callable[[], object]
             take()
         except StepRefused:
             return turn.render(request, page, status=409, problem=True)
-        return redirect("waitlist", token=turn.token)
+        return redirect("offer", slot=turn.slot)
     return turn.render(request, page)

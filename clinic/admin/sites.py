@@ -17,7 +17,8 @@ class SiteAdmin(DeskAdmin):
     search_fields = ("name", "code")
     fieldsets = (
         ("Which clinic is it?", {"fields": ("name", "code", "address", "time_zone")}),
-        ("How do patients reach it?", {"fields": ("phone", "reply_to", "emergency_text")}),
+        ("How do patients reach it?", {"fields": ("phone", "reply_to")}),
+        ("What do patients read?", {"fields": ("language", "emergency_text", "emergency_texts")}),
     )
 
 

@@ -5,8 +5,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.translation import gettext, gettext_noop
 
+from clinic import languages
+from clinic.languages import Words, check_texts
 from clinic.models.scoping import SiteQuerySet
+
+EMERGENCY = gettext_noop("In an emergency call your local emergency number now.")
 
 
 def check_zone(name: str) -> None:
@@ -25,16 +30,38 @@ class Site(models.Model):
     phone = models.CharField(max_length=40, help_text="The number patients are told to call.")
     reply_to = models.EmailField(help_text="Where a patient's answer to an e-mail goes.")
     address = models.TextField(blank=True)
+    language = models.CharField(
+        max_length=10,
+        choices=settings.LANGUAGES,
+        default="en",
+        help_text="What the clinic's own texts are written in. Patients are written to in their own language.",
+    )
     emergency_text = models.CharField(
         max_length=200,
-        default="In an emergency call your local emergency number now.",
+        default=EMERGENCY,
         help_text="Shown on every page a patient sees.",
+    )
+    emergency_texts = models.JSONField(
+        "emergency text in other languages",
+        default=dict,
+        blank=True,
+        validators=[check_texts],
+        help_text='For example {"de": "...", "tr": "..."}. Needed only if you changed the text above.',
     )
 
     objects = SiteQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def emergency_words(self) -> Words:
+        """In the language that is spoken, if the clinic gave it or left ours; else in the clinic's own."""
+        if given := self.emergency_texts.get(languages.current()):
+            return Words(given, languages.current())
+        if self.emergency_text == EMERGENCY:
+            return Words(gettext(EMERGENCY), languages.current())
+        return Words(self.emergency_text, self.language)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -122,6 +122,32 @@ def test_an_appointment_is_said_in_words():
     )
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("es", "martes, 12 de mayo de 2026, 09:30 (Chicago)"),
+        ("pt", "terça-feira, 12 de maio de 2026, 09:30 (Chicago)"),
+        ("fr", "mardi 12 mai 2026, 09:30 (Chicago)"),
+        ("de", "Dienstag, 12. Mai 2026, 09:30 (Chicago)"),
+        ("tr", "12 Mayıs 2026 Salı, 09:30 (Chicago)"),
+        ("ar", "الثلاثاء، 12 مايو 2026، 09:30 (شيكاغو)"),
+    ],
+)
+def test_an_appointment_is_said_in_the_patients_language(language, words):
+    assert clock.spoken(utc(2026, 5, 12, 14, 30), "America/Chicago", language) == words
+
+
+def test_a_day_is_said_in_full():
+    assert clock.spoken_day(date(2026, 6, 8)) == "Monday 8 June 2026"
+    assert clock.spoken_day(date(2026, 6, 8), "tr") == "8 Haziran 2026 Pazartesi"
+
+
+def test_the_hour_that_happens_twice_is_told_apart_in_every_language():
+    first = utc(2026, 11, 1, 6, 30)
+
+    assert clock.spoken(first, "America/Chicago", "ar") == "الأحد، 1 نوفمبر 2026، 01:30 (شيكاغو، UTC-05:00)"
+
+
 def test_a_range_past_midnight_names_both_days():
     start = utc(2026, 5, 13, 4, 30)
 

@@ -242,3 +242,14 @@ def test_appointments_of_two_sites_are_told_in_their_own_time(booked, other_site
 
     assert sorted(sweep(at)) == sorted([f"Your appointment: {when(booked)}", f"Your appointment: {when(theirs)}"])
     assert when(theirs) == "Mon 18 May 2026, 08:00 (Berlin)"
+
+
+def test_a_patient_is_told_in_their_own_language(booked, at):
+    Patient.objects.update(language="de-AT", given_name="Marta")
+
+    subjects = sweep(at)
+
+    assert subjects == ["Ihr Termin: Montag, 18. Mai 2026, 08:00 (Chicago)"]
+    assert mail.outbox[0].body.startswith("Guten Tag Marta,\n\nIhr Termin ist gebucht:\n\nMontag, 18. Mai 2026, 08:00")
+    assert '<html lang="de" dir="ltr">' in mail.outbox[0].alternatives[0].content
+    assert Message.objects.get().subject == subjects[0]

@@ -14,6 +14,7 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from clinic import messages, patients
+from clinic.models import Patient
 from followup.demo import walk
 from scheduling import bookings, waitlist
 from scheduling.models import WaitlistEntry, WaitlistOffer
@@ -57,10 +58,14 @@ def pages(offer, at):
     return {name: address for address, name in found}
 
 
+def form_pass(page):
+    return re.search(r'name="pass" value="([^"]+)"', page.content.decode()).group(1)
+
+
 def press(phone, address):
-    page = phone.get(address).content.decode()
-    csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page).group(1)
-    return phone.post(address, {"csrfmiddlewaretoken": csrf}, follow=True)
+    """Follow the mail's link to its page, and press the button on it."""
+    page = phone.get(address, follow=True)
+    return phone.post(page.request["PATH_INFO"], {"pass": form_pass(page)}, follow=True)
 
 
 def heading(answer):
@@ -83,8 +88,8 @@ def status(row):
 def test_the_mail_has_a_link_for_each_answer_and_opening_them_changes_nothing(offer, pages, phone):
     before = everything()
 
-    answers = [phone.get(address) for address in pages.values()]
-    answers += [phone.head(address) for address in pages.values()]
+    answers = [phone.get(address, follow=True) for address in pages.values()]
+    answers += [phone.head(address, follow=True) for address in pages.values()]
 
     assert sorted(pages) == ["accept", "decline", "leave"]
     assert [answer.status_code for answer in answers] == [200] * 6
@@ -92,7 +97,10 @@ def test_the_mail_has_a_link_for_each_answer_and_opening_them_changes_nothing(of
 
 
 def test_a_post_from_elsewhere_is_refused(offer, pages, phone):
+    clean = [phone.get(address).headers["Location"] for address in pages.values()]
+
     assert [phone.post(address).status_code for address in pages.values()] == [403] * 3
+    assert [phone.post(address).status_code for address in clean] == [403] * 3
     assert status(offer) == OfferStatus.OPEN
 
 
@@ -108,7 +116,7 @@ def test_a_patient_who_pressed_twice_sees_the_same_again(offer, pages, phone):
     press(phone, pages["accept"])
     before = everything()
 
-    answers = [phone.get(pages[name]) for name in ("accept", "decline", "leave")]
+    answers = [phone.get(pages[name], follow=True) for name in ("accept", "decline", "leave")]
 
     assert [heading(answer) for answer in answers] == ["The time is yours"] * 3
     assert everything() == before
@@ -133,7 +141,7 @@ def test_a_patient_leaves_the_list_and_keeps_what_they_have(offer, pages, phone,
 def test_an_offer_that_ran_out_says_so_and_the_list_can_still_be_left(offer, pages, phone, waiting, time_machine):
     time_machine.move_to(offer.until, tick=False)
 
-    late = phone.get(pages["accept"])
+    late = phone.get(pages["accept"], follow=True)
     left = press(phone, pages["leave"])
 
     assert heading(late) == "This offer has ended"
@@ -143,10 +151,8 @@ def test_an_offer_that_ran_out_says_so_and_the_list_can_still_be_left(offer, pag
 
 def test_what_cannot_be_done_is_said_without_the_words_of_the_desk(offer, pages, phone, at):
     bookings.cancel(offer.held, reason="Room needed", by=walk.BY, at=at)
-    page = phone.get(pages["accept"]).content.decode()
-    csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page).group(1)
 
-    answer = phone.post(pages["accept"], {"csrfmiddlewaretoken": csrf})
+    answer = press(phone, pages["accept"])
 
     assert (answer.status_code, "nothing has changed" in answer.content.decode()) == (409, True)
     assert status(offer) == OfferStatus.OPEN
@@ -159,8 +165,23 @@ def test_an_unknown_link_opens_nothing(phone, db, name):
     assert (answer.status_code, answer["X-Robots-Tag"]) == (404, "noindex, nofollow")
 
 
+def test_the_mails_secret_is_exchanged_for_a_pass_and_a_clean_address(offer, pages, phone):
+    door = phone.get(pages["accept"])
+
+    (cookie,) = door.cookies.values()
+    slot = re.fullmatch(r"/w/([\w-]{12})/offer/accept/", door.headers["Location"]).group(1)
+    assert (door.status_code, cookie["path"], cookie["httponly"], cookie["samesite"]) == (
+        302,
+        f"/w/{slot}/",
+        True,
+        "Lax",
+    )
+    assert door.headers["Referrer-Policy"] == "no-referrer"
+    assert Client().get(door.headers["Location"]).status_code == 404
+
+
 def test_the_page_tells_nothing_about_the_treatment(offer, pages, phone):
-    page = phone.get(pages["accept"]).content.decode().lower()
+    page = phone.get(pages["accept"], follow=True).content.decode().lower()
 
     assert [word for word in ("reyes", "marta", "procedure", "cell", "disc", "injection", "mrn") if word in page] == []
 
@@ -306,3 +327,26 @@ def test_the_page_of_somebody_passed_over_says_why(site, desk, waiting, at):
 
     assert offered(page) == []
     assert "The patient asked for other weekdays." in page.content.decode()
+
+
+def test_an_offer_is_made_and_answered_in_the_patients_language(waiting, phone, at):
+    Patient.objects.update(language="ar-EG")
+    waitlist.sweep(at=at)
+
+    messages.deliver(at=at)
+    (mailed,) = [email for email in mail.outbox if "/accept/" in email.body]
+    address = re.search(r"(/w/[\w-]{43}/)accept/", mailed.body).group(1)
+    page = phone.get(address).content.decode()
+
+    assert mailed.subject == "يتوفر موعد أقرب: الاثنين، 11 مايو 2026، 08:00 (شيكاغو)"
+    assert re.search(r'<html lang="ar"\s+dir="rtl">', page)
+    assert heading(phone.get(address)) == "يتوفر وقت أقرب"
+    assert "الاثنين، 11 مايو 2026، 08:00 (شيكاغو)" in page
+    assert 'dir="ltr">+1 312 555 0142</a>' in page
+
+
+def test_a_link_that_opens_nothing_says_so_in_the_language_of_the_browser(phone, db):
+    page = phone.get(f"/w/{'x' * 43}/", headers={"accept-language": "fr-CA"})
+
+    assert page.status_code == 404
+    assert heading(page) == "Cette page n’existe pas"

@@ -12,9 +12,8 @@ class PainLine extends HTMLElement {
     this.track = this.makeTrack();
     this.replaceChildren(this.track, this.answer);
     this.next.hidden = false;
-    this.next.disabled = true;
-    const before = this.getAttribute("value");
-    if (before !== "") this.place(Number(before));
+    this.kept = this.getAttribute("value");
+    this.show(this.kept);
   }
 
   makeTrack() {
@@ -22,17 +21,20 @@ class PainLine extends HTMLElement {
     track.className = "track";
     track.tabIndex = 0;
     track.setAttribute("role", "slider");
-    track.setAttribute("aria-label", this.getAttribute("label"));
+    track.setAttribute("aria-labelledby", "asked");
     track.setAttribute("aria-valuemin", "0");
     track.setAttribute("aria-valuemax", String(POINTS));
-    track.setAttribute("aria-valuetext", this.getAttribute("unset"));
     track.addEventListener("pointerdown", (event) => this.follow(event));
     track.addEventListener("pointermove", (event) => event.buttons && this.touch(event));
+    track.addEventListener("pointerup", () => this.given());
+    track.addEventListener("pointercancel", () => this.show(this.before)); // the page was scrolled, not the line marked
     track.addEventListener("keydown", (event) => this.press(event));
+    track.addEventListener("keyup", () => this.given());
     return track;
   }
 
   follow(event) {
+    this.before = this.answer.value;
     this.track.setPointerCapture(event.pointerId);
     this.touch(event);
   }
@@ -40,36 +42,41 @@ class PainLine extends HTMLElement {
   touch(event) {
     const { left, width } = this.track.getBoundingClientRect();
     const share = (event.clientX - left) / width;
-    this.place(this.rightToLeft() ? 1 - share : share, POINTS);
+    this.place(POINTS * (this.rightToLeft() ? 1 - share : share));
   }
 
+  // A key has no place of its own. The first one comes in from the end it moves away from, never from the middle.
   press(event) {
-    const forward = this.rightToLeft() ? "ArrowLeft" : "ArrowRight";
-    const back = this.rightToLeft() ? "ArrowRight" : "ArrowLeft";
-    const now = this.answer.value === "" ? POINTS / 2 : Number(this.answer.value);
-    const to = {
-      [forward]: now + 1,
-      [back]: now - 1,
-      ArrowUp: now + 1,
-      ArrowDown: now - 1,
-      PageUp: now + 10,
-      PageDown: now - 10,
-      Home: 0,
-      End: POINTS,
-    }[event.key];
-    if (to === undefined) return;
+    const more = ["ArrowUp", "PageUp", this.rightToLeft() ? "ArrowLeft" : "ArrowRight"].includes(event.key);
+    const less = ["ArrowDown", "PageDown", this.rightToLeft() ? "ArrowRight" : "ArrowLeft"].includes(event.key);
+    const step = event.key.startsWith("Page") ? 10 : 1;
+    if (event.key === "Home" || event.key === "End") this.place(event.key === "Home" ? 0 : POINTS);
+    else if (more) this.place(this.answer.value === "" ? 0 : Number(this.answer.value) + step);
+    else if (less) this.place(this.answer.value === "" ? POINTS : Number(this.answer.value) - step);
+    else return;
     event.preventDefault();
-    this.place(to);
   }
 
-  place(amount, scale = 1) {
-    const value = Math.min(Math.max(Math.floor(amount * scale + 0.5), 0), POINTS);
-    this.answer.value = String(value);
-    this.track.classList.add("placed");
-    this.track.style.setProperty("--at", String(value));
-    this.track.setAttribute("aria-valuenow", String(value));
-    this.track.removeAttribute("aria-valuetext");
-    this.next.disabled = false;
+  place(amount) {
+    this.show(String(Math.min(Math.max(Math.floor(amount + 0.5), 0), POINTS)));
+  }
+
+  // Nothing marked is said in words: a slider that names no value counts as standing in the middle (WAI-ARIA 1.2).
+  show(value) {
+    const marked = value !== "";
+    this.answer.value = value;
+    this.next.disabled = !marked;
+    this.track.classList.toggle("placed", marked);
+    this.track.style.setProperty("--at", value || "0");
+    this.track.setAttribute("aria-valuenow", value || "0");
+    if (marked) this.track.removeAttribute("aria-valuetext");
+    else this.track.setAttribute("aria-valuetext", this.getAttribute("unset"));
+  }
+
+  given() {
+    if (this.answer.value === this.kept) return;
+    this.kept = this.answer.value;
+    this.answer.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
   rightToLeft() {
