@@ -18,10 +18,12 @@ NOT_PERSONAL = {
     "scheduling.Closure": {"reason"},
     "scheduling.Reservation": {"role"},
     "scheduling.WaitlistOffer": {"option", "reason"},
+    "followup.Answer": {"link_id"},
     "followup.FollowUpEvent": {"code", "name"},
     "followup.Response": {"instrument_code", "score_status", "scored"},
 }
 STAFF = {
+    "acknowledged_by",
     "added_by",
     "by",
     "called_by",

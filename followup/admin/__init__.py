@@ -4,6 +4,7 @@ this; the pages register themselves."""
 from followup.admin import (
     adverse,
     alerts,
+    completeness,
     episodes,
     events,
     imaging,
@@ -18,6 +19,7 @@ from followup.admin import (
 __all__ = [
     "adverse",
     "alerts",
+    "completeness",
     "episodes",
     "events",
     "imaging",

@@ -10,64 +10,12 @@ from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_
 from clinic.desk import AFTERWARDS
 from followup import calls, events, imaging, surveys
 from followup.admin import finder
+from followup.admin.answers import PaperForm, PhoneForm, history_of_event
 from followup.models import FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
-from followup.models.survey import Mode
 from followup.states import EVENT_MOVES, EventStatus
 from scheduling.admin.imaging import ReadingForm, discs_of
 from scheduling.states import APPOINTMENT_LIVE
-
-SKIPPED = ("", "skipped")
-
-
-class AnswersForm(StepForm):
-    """The questions of one survey as the patient would see them, read out on the phone or copied from paper. A line
-    cannot be marked by phone: there the same question is asked as a number."""
-
-    mode = forms.ChoiceField(label="How?", choices=[(Mode.PHONE, Mode.PHONE.label), (Mode.PAPER, Mode.PAPER.label)])
-
-    def prepare(self):
-        self.asked = {}
-        for page in surveys.pages(surveys.dated(self.row.pk)):
-            spoken = page.instead or page
-            name = f"q{page.number}"
-            self.asked[name] = (spoken.instrument.code, spoken.question.link_id)
-            self.fields[name] = field_for(spoken.question)
-
-    def arguments(self):
-        answers = {}
-        for name, (code, link_id) in self.asked.items():
-            answers.setdefault(code, {})[link_id] = self.cleaned_data[name]
-        return {"answers": answers, "mode": self.cleaned_data["mode"]}
-
-
-def field_for(question):
-    """A question as a form field for staff; empty is always "skipped"."""
-    if question.kind == "yes_no":
-        return forms.TypedChoiceField(
-            label=question.text,
-            choices=[SKIPPED, ("yes", "yes"), ("no", "no")],
-            coerce=lambda answer: answer == "yes",
-            empty_value=None,
-            required=False,
-            widget=forms.RadioSelect,
-        )
-    if question.kind == "choice":
-        return forms.TypedChoiceField(
-            label=question.text,
-            choices=[*((option.value, option.text) for option in question.options), SKIPPED],
-            coerce=int,
-            empty_value=None,
-            required=False,
-            widget=forms.RadioSelect(attrs={"class": "stacked"}),
-        )
-    return forms.IntegerField(
-        label=question.text,
-        min_value=question.low,
-        max_value=question.high,
-        required=False,
-        help_text=f"From {question.low} ({question.lower}) to {question.high} ({question.upper}). Empty: skipped.",
-    )
 
 
 class CallForm(StepForm):
@@ -112,6 +60,10 @@ def askable_now(event) -> bool:
     return is_open(event) and event.opens_on is not None and event.opens_on <= timezone.localdate()
 
 
+def recorded(event) -> str:
+    return f"The answers of {event.episode.patient} for {event.name} are recorded."
+
+
 def booked(event) -> bool:
     return event.appointment is not None and event.appointment.status in APPOINTMENT_LIVE
 
@@ -135,6 +87,7 @@ class FollowUpEventAdmin(StepAdmin):
     panels = (
         Panel("What was seen, disc by disc", lambda event, request: discs_of(event.mri) if event.mri else NO_READING),
         Panel("Answers", lambda event, request: responses_of(event)),
+        Panel("What was said, and when", lambda event, request: history_of_event(event)),
         Panel("Calls", lambda event, request: calls_of(event)),
     )
     steps = (
@@ -142,13 +95,22 @@ class FollowUpEventAdmin(StepAdmin):
             name="answer",
             label="Record answers",
             take=surveys.record,
-            form=AnswersForm,
+            form=PhoneForm,
             available=may_be_asked,
-            consequence="Read the questions out word for word and enter what the patient says. What stays empty "
-            "counts as "
-            "skipped. Recorded answers are never edited.",
-            done=lambda event: f"The answers of {event.episode.patient} for {event.name} are recorded.",
+            consequence="Read the questions out word for word and enter what the patient says. What they have answered "
+            "already stays theirs. It closes the survey; a mistake is corrected afterwards, with a reason.",
+            done=recorded,
             main=askable_now,
+        ),
+        StepAction(
+            name="paper",
+            label="Enter a paper form",
+            take=surveys.record,
+            form=PaperForm,
+            available=may_be_asked,
+            consequence="Copy what the patient wrote: every statement that is marked, and the line in millimetres. It "
+            "closes the survey; a mistake is corrected afterwards, with a reason.",
+            done=recorded,
         ),
         StepAction(
             name="call",
@@ -157,9 +119,8 @@ class FollowUpEventAdmin(StepAdmin):
             form=CallForm,
             available=may_be_asked,
             permission="followup.add_callattempt",
-            consequence=f"After {calls.ATTEMPTS} calls without an answer the patient is left in peace until the next "
-            f"time "
-            "point.",
+            consequence=f"After {calls.ATTEMPTS} calls in vain the time point is missed, and the patient is left in "
+            "peace until the next one. The link in their e-mail works until the window closes.",
             done=lambda call: (
                 f"The call to {call.event.episode.patient} is logged: {call.get_outcome_display().lower()}."
             ),

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from django.db.models import Case, Exists, OuterRef, Value, When
+from django.db.models import Exists, OuterRef
 
 from clinic.admin import show
 from clinic.desk import Line, Queue, register
-from followup import calls, imaging
+from followup import alerts, calls, imaging
 from followup.admin import finder
 from followup.models import Alert, FollowUpEvent
 from followup.states import AlertStatus
@@ -15,10 +15,16 @@ from scheduling.models.protocol import Visit
 from scheduling.states import APPOINTMENT_LIVE, EpisodeStatus
 
 
-def open_alerts(user, at: datetime):
-    rows = Alert.objects.visible_to(user).exclude(status=AlertStatus.CLOSED)
-    unseen = Case(When(status=AlertStatus.RAISED, then=Value(0)), default=Value(1))
-    return rows.select_related("event__episode__patient__site").order_by(unseen, "raised_at", "pk")
+def alert_line(alert, at: datetime) -> Line:
+    """Whom to call today; in red until somebody says that they do."""
+    words = f"{alert.get_kind_display()}: {alert.detail} Phone {phone(alert.event)}."
+    if alert.status == AlertStatus.RAISED:
+        late = alerts.overdue(alert, at=at)
+        todo = "Overdue since the day it came in: call now." if late else "Call today."
+        loud = f"Nobody has seen it for {alerts.age(alert, at=at)}. {todo}"
+        return Line(str(alert.event.episode.patient), words, show.page_of(alert), "Look", loud=loud)
+    words = f"{words} {alert.acknowledged_by} looks after it."
+    return Line(str(alert.event.episode.patient), words, show.page_of(alert), "Look")
 
 
 def to_book(user, at: datetime):
@@ -40,13 +46,8 @@ def phone(event) -> str:
 register(
     Queue(
         title="Worrying answers",
-        rows=open_alerts,
-        line=lambda alert, at: Line(
-            str(alert.event.episode.patient),
-            f"{alert.get_kind_display()}: {alert.detail} Phone {phone(alert.event)}. {alert.get_status_display()}.",
-            show.page_of(alert),
-            "Look",
-        ),
+        rows=lambda user, at: alerts.waiting().visible_to(user),
+        line=alert_line,
         everything=lambda: show.list_of(Alert, status__in="raised,acknowledged"),
         empty="None. A red-flag answer, or pain that rose since the baseline, appears here the same day.",
         permission="followup.view_alert",

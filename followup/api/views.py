@@ -10,11 +10,13 @@ from rest_framework.routers import SimpleRouter
 
 from clinic.api.shapes import Day, DayFilter, Reason, Shape
 from clinic.api.views import Browsable, Listed, step
-from followup import alerts
+from followup import alerts, surveys
 from followup.api import care
 from followup.models import Alert, FollowUpEvent, Instrument, Response
+from followup.models import Answer as Given
 from followup.models.alert import AlertKind
 from followup.models.event import EventKind
+from followup.models.survey import ANSWER_MODES, Mode
 from followup.states import AlertStatus, EventStatus, ResponseStatus
 
 
@@ -93,6 +95,7 @@ class ResponseSerializer(Shape):
             "recorded_by",
             "answers",
             "started_at",
+            "last_answer_at",
             "completed_at",
             "raw",
             "answered",
@@ -107,6 +110,28 @@ class ResponseFilter(filters.FilterSet):
     patient = filters.UUIDFilter(field_name="event__episode__patient_id")
     instrument = filters.CharFilter(field_name="instrument_code")
     status = filters.ChoiceFilter(choices=ResponseStatus.choices)
+    mode = filters.ChoiceFilter(choices=Mode.choices)
+
+
+@extend_schema_field(
+    {"oneOf": [{"type": "integer"}, {"type": "boolean"}, {"type": "array", "items": {"type": "integer"}}]}
+)
+class AnswerValue(serializers.JSONField):
+    """A number, yes or no, or the several marks of one item on paper. Which of them fits, the question says."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        marks = data if isinstance(data, list) else [data]
+        if not all(isinstance(mark, int) for mark in marks):
+            raise serializers.ValidationError("An answer is a whole number, true or false, or a list of numbers.")
+        return data
+
+
+class Amendment(Reason):
+    answers = serializers.DictField(
+        child=AnswerValue(allow_null=True),
+        allow_empty=False,
+        help_text="linkId -> value, for what is corrected only; null if it should not have been answered.",
+    )
 
 
 class Responses(Browsable):
@@ -114,7 +139,49 @@ class Responses(Browsable):
 
     queryset = Response.objects.select_related("instrument", "event__episode").order_by("started_at", "pk")
     serializer_class = ResponseSerializer
+    bodies = {"amend": Amendment}
+    people_only = ("amend",)
     filterset_class = ResponseFilter
+
+    @step(ResponseSerializer, body=True)
+    def amend(self, request: Any, pk: str) -> Answer:
+        """Correct a finished response, with a reason. What was answered before is kept (see answers)."""
+        return self.show(surveys.amend(self.get_object(), **self.given(), **self.signature()))
+
+
+class GivenSerializer(Shape):
+    patient = serializers.PrimaryKeyRelatedField(source="response.event.episode.patient_id", read_only=True)
+
+    class Meta:
+        model = Given
+        fields = [
+            "id",
+            "response",
+            "patient",
+            "link_id",
+            "value",
+            "absent",
+            "mode",
+            "by",
+            "at",
+            "input_mode",
+            "reason",
+        ]
+
+
+class GivenFilter(filters.FilterSet):
+    response = filters.UUIDFilter(field_name="response_id")
+    event = filters.UUIDFilter(field_name="response__event_id")
+    patient = filters.UUIDFilter(field_name="response__event__episode__patient_id")
+    mode = filters.ChoiceFilter(choices=ANSWER_MODES)
+
+
+class Answers(Browsable):
+    """Every answer as it was given, in order: by whom, how, when; a correction with its reason. Never edited."""
+
+    queryset = Given.objects.select_related("response__event__episode").order_by("pk")
+    serializer_class = GivenSerializer
+    filterset_class = GivenFilter
 
 
 class InstrumentSerializer(Shape):
@@ -142,7 +209,17 @@ class AlertSerializer(Shape):
 
     class Meta:
         model = Alert
-        fields = ["id", "event", "patient", "kind", "detail", "status", "raised_at"]
+        fields = [
+            "id",
+            "event",
+            "patient",
+            "kind",
+            "detail",
+            "status",
+            "raised_at",
+            "acknowledged_at",
+            "acknowledged_by",
+        ]
 
 
 class AlertFilter(filters.FilterSet):
@@ -168,13 +245,14 @@ class Alerts(Browsable):
 
     @step(AlertSerializer, body=True)
     def close(self, request: Any, pk: str) -> Answer:
-        """It has been dealt with; say how."""
+        """It has been dealt with, after somebody acknowledged it; say how."""
         return self.show(alerts.close(self.get_object(), **self.given(), **self.signature()))
 
 
 router = SimpleRouter()
 router.register("follow-up-events", FollowUpEvents)
 router.register("responses", Responses)
+router.register("answers", Answers)
 router.register("instruments", Instruments)
 router.register("alerts", Alerts)
 router.registry.extend(care.router.registry)

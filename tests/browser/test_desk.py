@@ -330,7 +330,7 @@ def answer_by_phone(person):
     person.press("Record answers")
     for group in person.page.locator("[role=group]").all():
         group.locator("label").first.click()
-    for number in person.page.locator("input[type=number]").all():
+    for number in person.page.locator("input[inputmode=numeric]").all():
         number.fill("3")
     person.press("Record answers")
     person.told()
