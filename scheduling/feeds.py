@@ -16,9 +16,10 @@ from django.db.models import Exists, OuterRef, Q, Sum
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext
 from icalendar import Calendar, Event
 
-from clinic import links
+from clinic import languages, links
 from clinic.models import Link, Patient, Practitioner, Site
 from clinic.models.links import Purpose
 from clinic.text import clean
@@ -80,8 +81,9 @@ def calendar(link: Link, *, at: datetime) -> bytes | None:
         return None
     window = DateTimeTZRange(at - BACK, at + AHEAD)
     if isinstance(subject, Patient):
-        entries = [*_visits(subject, window, at=at), *_afterwards(subject, window)]
-        return _written("Appointments", subject.site, entries)
+        with languages.speaking(subject.language):
+            entries = [*_visits(subject, window, at=at), *_afterwards(subject, window)]
+            return _written(gettext("Appointments"), subject.site, entries)
     if isinstance(subject, Resource):
         return _written(subject.name, subject.site, _taken(subject, window, summary="Reserved", at=at))
     resource = Resource.objects.filter(practitioner=subject).first()
@@ -127,7 +129,7 @@ def _visits(patient: Patient, window: DateTimeTZRange, *, at: datetime) -> list[
             sequence=row.sequence,
             changed_at=row.changed_at,
             status=_status(row, live=True),
-            summary="Appointment",
+            summary=gettext("Appointment"),
             location=", ".join(filter(None, (row.site.name, row.site.address))),
         )
         for row in appointments

@@ -59,6 +59,8 @@ NAMES = (
     ("Victor", "Ionescu", "male"),
 )
 
+SPOKEN = {"Camila": "es", "João": "pt", "Maryam": "ar", "Sena": "tr", "Ursula": "de"}  # the others: English
+
 
 class Crowd:
     """The next patient, and the day they came: one site, one present moment."""
@@ -85,6 +87,7 @@ class Crowd:
             given_name=given_name,
             family_name=family_name,
             sex=sex,
+            language=SPOKEN.get(given_name, "en"),
             birth_date=date(1958 + 2 * (number % 18), 1 + number % 12, 3 + number),
             email=f"patient.{1001 + number}@example.org",
             phone=f"+1312555{1001 + number}",

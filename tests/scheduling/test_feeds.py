@@ -92,6 +92,16 @@ def test_a_patient_sees_one_entry_from_coming_to_leaving(appointment, patient, a
     assert event["LOCATION"] == "Lakeside Spine Clinic, 200 Lakeside Avenue, Chicago"
 
 
+def test_a_patients_calendar_is_in_their_language(appointment, patient, at):
+    patient.language = "tr"
+    patient.save()
+
+    calendar = read(patient, at=at)
+
+    assert calendar["X-WR-CALNAME"] == "Randevular"
+    assert [event["SUMMARY"] for event in calendar.events] == ["Randevu"]
+
+
 def test_a_practitioner_is_told_where_to_be(appointment, room, at):
     resource = taken(appointment, StepCode.INJECTION).get(kind=ResourceKind.INTERVENTIONALIST)
 
