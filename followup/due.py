@@ -1,12 +1,16 @@
 """Step 7: what is due between two days. No date is stored, so the question is turned round: which anchors make
 something due then? Those are looked up in an index, and only what hangs on them is computed."""
 
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import DateField, F, Q
 from django.db.models.functions import TruncWeek
 
+from clinic.clock import local_date
+from clinic.models import Site
 from followup import events, plan
 from followup.models import FollowUpEvent
 from followup.models.event import FollowUpEventQuerySet
@@ -33,32 +37,36 @@ def between(first: date, last: date) -> FollowUpEventQuerySet:
     return (
         FollowUpEvent.objects.with_dates()
         .filter(events.EXPECTED, _anchored_for(first, last), status=EventStatus.OPEN, due_on__range=(first, last))
-        .select_related("episode__patient__site", "episode__protocol", "appointment")
+        .select_related("episode__patient__site")
         .order_by("due_on", "pk")
     )
 
 
-def this_week(*, at: datetime) -> FollowUpEventQuerySet:
-    """The same from Monday to Sunday of the week that it is at each patient's site."""
-    day = at.astimezone(UTC).date()  # some sites have this day, others the one before or after
-    first, last = day - ONE_DAY, day + ONE_DAY
-    rows = between(first - first.weekday() * ONE_DAY, last + (6 - last.weekday()) * ONE_DAY)
+def this_week(sites: Iterable[Site], *, at: datetime) -> FollowUpEventQuerySet:
+    """The same at these sites, from Monday to Sunday of the week that it is at each of them."""
+    places = list(sites)
+    mondays = [today - today.weekday() * ONE_DAY for today in (local_date(at, site.zone) for site in places)]
+    if not mondays:
+        return FollowUpEvent.objects.none()
+    rows = between(min(mondays), max(mondays) + 6 * ONE_DAY).filter(episode__patient__site__in=places)
+    if min(mondays) == max(mondays):  # else it is Sunday at some of them and Monday at others
+        return rows
     monday = TruncWeek("today", output_field=DateField())
-    return (
-        rows.with_today(at).annotate(monday=monday).filter(due_on__gte=F("monday"), due_on__lt=F("monday") + 7 * ONE_DAY)
-    )
+    weekly = rows.with_today(at).annotate(monday=monday)
+    return weekly.filter(due_on__gte=F("monday"), due_on__lt=F("monday") + 7 * ONE_DAY)
 
 
 def _anchored_for(first: date, last: date) -> Q:
-    """Events that can be due in these days by their offset and their anchor: every one that is, and a few more."""
+    """Episodes whose anchor can make something due in these days, and a few more: their dates are then computed."""
+    offsets = (plan.Offset(amount, unit) for amount, unit in _offsets_in_use())
+    spans = [span for offset in offsets if (span := plan.anchors_due(first, last, offset))]
     found = Q(pk__in=[])
-    for amount, unit in _offsets_in_use():
-        if anchors := plan.anchors_due(first, last, plan.Offset(amount, unit)):
-            found |= Q(offset=amount, unit=unit, episode__anchor_at__gte=anchors[0], episode__anchor_at__lt=anchors[1])
+    for begins, ends in plan.merged(spans):
+        found |= Q(episode__anchor_at__gte=begins, episode__anchor_at__lt=ends)
     return found
 
 
-def _offsets_in_use() -> list[tuple[int, str]]:
+def _offsets_in_use() -> list[tuple[int, Any]]:
     """The offsets of all that is open: a clinic has as many as its plans have lines, however many patients it has."""
     with connection.cursor() as cursor:
         cursor.execute(OFFSETS_IN_USE)

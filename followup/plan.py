@@ -141,6 +141,17 @@ def anchors_due(first: date, last: date, offset: Offset) -> tuple[datetime, date
     return datetime.combine(begin, time(0), UTC), datetime.combine(end, time(0), UTC)
 
 
+def merged(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """Half-open spans in order, those that overlap or touch made one."""
+    found: list[tuple[datetime, datetime]] = []
+    for begins, ends in sorted(spans):
+        if found and begins <= found[-1][1]:
+            found[-1] = found[-1][0], max(ends, found[-1][1])
+        else:
+            found.append((begins, ends))
+    return found
+
+
 def windows(anchor_at: datetime, zone: Zone, offset: Offset, optimal: Window, permitted: Window) -> Dates:
     """All dates of an event, counted from the anchor's day on the clinic's calendar.
 

@@ -21,7 +21,6 @@ from scheduling.models.appointment import ReservationKind
 from scheduling.models.protocol import Visit
 from scheduling.states import APPOINTMENT_AHEAD
 
-
 # If the anchor moved
 
 
@@ -110,9 +109,7 @@ def suggestions(events: Sequence[FollowUpEvent], *, at: datetime) -> dict[Any, p
     first = max(today, min((event.opens_on for event in ahead), default=today))
     last = max((event.closes_on for event in ahead), default=today)
     opened = open_days(episode, first, last)
-    return {
-        event.pk: plan.suggest(_dates(event), lambda day: day not in opened, not_before=today) for event in wanted
-    }
+    return {event.pk: plan.suggest(_dates(event), lambda day: day not in opened, not_before=today) for event in wanted}
 
 
 def is_visit(event: FollowUpEvent) -> bool:
@@ -175,14 +172,14 @@ def _open_ticks(site: Site, kinds: set[str], horizon: slots.Horizon) -> int:
 
 
 def _dates(event: FollowUpEvent) -> plan.Dates:
-    return plan.Dates(
-        event.due_on, event.optimal_opens_on, event.optimal_closes_on, event.opens_on, event.closes_on
-    )
+    return plan.Dates(event.due_on, event.optimal_opens_on, event.optimal_closes_on, event.opens_on, event.closes_on)
 
 
 def _far(event: FollowUpEvent, day: date) -> str:
     days = (day - event.due_on).days
-    how = "On the due date" if not days else f"{_count(abs(days), 'day', 'days')} {'after' if days > 0 else 'before'} due"
+    how = (
+        "On the due date" if not days else f"{_count(abs(days), 'day', 'days')} {'after' if days > 0 else 'before'} due"
+    )
     outside = not event.optimal_opens_on <= day <= event.optimal_closes_on
     return f"{how}; it counts, but is outside the best days" if outside else how
 

@@ -15,7 +15,17 @@ from followup.models import FollowUpEvent
 from followup.states import EventStatus
 from scheduling.models import Episode
 
-COLUMNS = ("time_point", "kind", "due_on", "best_from", "best_until", "counts_from", "counts_until", "state", "booked_on")
+COLUMNS = (
+    "time_point",
+    "kind",
+    "due_on",
+    "best_from",
+    "best_until",
+    "counts_from",
+    "counts_until",
+    "state",
+    "booked_on",
+)
 
 
 def page_of_dates(episode) -> str:

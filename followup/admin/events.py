@@ -1,5 +1,7 @@
 """Step 7 at the desk: what is due for whom, with its dates; answers by phone, readings of MRI, calls, and waivers."""
 
+from functools import partial
+
 from django import forms
 from django.contrib import admin
 from django.utils import timezone
@@ -8,6 +10,7 @@ from clinic.admin import show
 from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import AFTERWARDS
+from clinic.models import Site
 from followup import calls, due, events, imaging, schedule, surveys
 from followup.admin import dates, finder
 from followup.models import FollowUpEvent
@@ -95,7 +98,7 @@ class DueFilter(FirstIsDefault):
         if self.value() == "open":
             return queryset.filter(status=EventStatus.OPEN)
         chosen = {
-            "week": due.this_week,
+            "week": partial(due.this_week, Site.objects.visible_to(request.user)),
             "call": calls.queue,
             "mri": imaging.unbooked,
             "rebook": imaging.needs_rebooking,

@@ -6,6 +6,7 @@ from django.db.models import Case, Exists, OuterRef, Value, When
 
 from clinic.admin import show
 from clinic.desk import Line, Queue, register
+from clinic.models import Site
 from followup import calls, due, events, imaging
 from followup.admin import finder
 from followup.models import Alert, FollowUpEvent
@@ -129,7 +130,7 @@ register(
     ),
     Queue(
         title="Due this week",
-        rows=mine(due.this_week),
+        rows=lambda user, at: due.this_week(Site.objects.visible_to(user), at=at),
         line=lambda event, at: Line(
             str(event.episode.patient),
             f"{event.name}, due {show.day(event.due_on)}; counts until {show.day(event.closes_on)}",

@@ -140,9 +140,7 @@ def expected(kind: str, *, now: datetime) -> Any:
     voided, which had a date until the injection was called off and have none now. What was waived is not expected of
     anybody any more, and is counted beside."""
     events = FollowUpEvent.objects.with_dates().with_today(now).filter(kind=kind)
-    return events.exclude(status=EventStatus.WAIVED).filter(
-        Q(opens_on__lte=F("today")) | Q(status=EventStatus.VOIDED)
-    )
+    return events.exclude(status=EventStatus.WAIVED).filter(Q(opens_on__lte=F("today")) | Q(status=EventStatus.VOIDED))
 
 
 def waived(kind: str) -> Counter[str]:

@@ -1,5 +1,5 @@
-"""Before an injection moves, everybody sees what moves with it; and an MRI is suggested for a day on which the clinic can
-make it, inside its window or not at all."""
+"""Before an injection moves, everybody sees what moves with it; and an MRI is suggested for a day on which the clinic
+can make it, inside its window or not at all."""
 
 from datetime import timedelta
 
@@ -167,9 +167,7 @@ def test_a_closed_scanner_moves_the_suggestion_too(followed, site, at):
     event = mri(followed)
     scanner = Resource.objects.get(site=site, kind=ResourceKind.MRI_SCANNER)
     start, end = day_bounds(event.due_on, site.zone)
-    closures.close(
-        scanner, during=DateTimeTZRange(start, end), reason="Maintenance", by="coordinator", at=at, plan={}
-    )
+    closures.close(scanner, during=DateTimeTZRange(start, end), reason="Maintenance", by="coordinator", at=at, plan={})
 
     assert schedule.suggest(event, at=at).on == event.due_on + 1 * DAY
 
@@ -248,4 +246,3 @@ def test_a_cancelled_injection_sends_nothing_more_and_shows_the_mri_that_stays_b
     assert [row.pk for row in waiting] == [event.pk]
     assert [row.pk for row in listed.context["cl"].result_list] == [event.pk]
     assert list(events.booked_for_nothing(at=at)) == []
-
