@@ -4,7 +4,6 @@ every date, beside everything loaded and computed in Python, beside a stored and
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any
 
 from django.core.management import call_command
@@ -14,7 +13,7 @@ from django.utils.timezone import now
 from bench._timing import milliseconds
 from clinic.models import Site
 from followup import due, events, instruments, plan
-from followup.demo import crowd, walk
+from followup.demo import walk
 from followup.models import FollowUpEvent
 from followup.states import EventStatus
 from scheduling import protocols
@@ -24,20 +23,34 @@ ZONE = "America/Chicago"
 OF_THE_SITE, EVERYWHERE = 1_000, (1_000, 10_000, 100_000)
 YEARS = 3  # the plans end after two: a third of the patients have nothing open any more
 
-OPEN_PLANS = """
-    INSERT INTO followup_followupevent (id, episode_id, status, code, name, kind, "offset", unit, optimal_before,
-        optimal_after, permitted_before, permitted_after, instruments)
-    SELECT gen_random_uuid(), e.id, 'open', s.code, s.name, s.kind, s."offset", s.unit, s.optimal_before,
-        s.optimal_after, s.permitted_before, s.permitted_after, s.instruments
-    FROM scheduling_episode e JOIN followup_followupstep s ON s.protocol_id = e.protocol_id
-    WHERE e.injected AND NOT EXISTS (SELECT FROM followup_followupevent f WHERE f.episode_id = e.id)"""
-CLOSE_THE_PAST = """
-    WITH dated AS (
-        SELECT f.id, (timezone(%(zone)s, e.anchor_at)::date + (f."offset" || ' ' || f.unit)::interval)::date AS due_on
-        FROM followup_followupevent f JOIN scheduling_episode e ON e.id = f.episode_id WHERE f.status = 'open')
-    UPDATE followup_followupevent f SET status = 'done', closed_at = %(at)s, recorded_due_on = dated.due_on,
-        recorded_opens_on = dated.due_on - permitted_before, recorded_closes_on = dated.due_on + permitted_after
-    FROM dated WHERE dated.id = f.id AND dated.due_on + permitted_after < %(today)s"""
+# Copies of one treatment that walked the real steps: table, and what is its own in each copy. n is the copy's number.
+COPIES = {
+    "clinic_patient": "'mrn', 'COPY-' || n",
+    "scheduling_referral": "'patient_id', md5('clinic_patient' || n)",
+    "scheduling_evaluation": "'referral_id', md5('scheduling_referral' || n)",
+    "scheduling_verdict": "'evaluation_id', md5('scheduling_evaluation' || n)",
+    "scheduling_episode": "'patient_id', md5('clinic_patient' || n), 'verdict_id', md5('scheduling_verdict' || n), "
+    "'injected', true, 'status', 'active', 'anchor_at', now() - (n * 7919 %% {minutes}) * interval '1 minute'",
+}
+COPY = """
+    INSERT INTO {table} SELECT copied.* FROM {table} AS model, generate_series({first}, {last}) AS n,
+        jsonb_populate_record(model, jsonb_build_object('id', md5('{table}' || n), {own})) AS copied
+    WHERE model.id = %s"""
+PLANS = """
+    INSERT INTO followup_followupevent (id, episode_id, code, name, kind, "offset", unit, optimal_before, optimal_after,
+        permitted_before, permitted_after, instruments, status, closed_at, recorded_due_on, recorded_opens_on,
+        recorded_closes_on)
+    SELECT gen_random_uuid(), episode_id, code, name, kind, "offset", unit, optimal_before, optimal_after,
+        permitted_before, permitted_after, instruments, CASE WHEN past THEN 'done' ELSE 'open' END,
+        CASE WHEN past THEN now() END, CASE WHEN past THEN due_on END,
+        CASE WHEN past THEN due_on - permitted_before END, CASE WHEN past THEN due_on + permitted_after END
+    FROM (SELECT *, due_on + permitted_after < current_date AS past
+        FROM (SELECT s.*, e.id AS episode_id,
+                (timezone(site.time_zone, e.anchor_at)::date + (s."offset" || ' ' || s.unit)::interval)::date AS due_on
+            FROM scheduling_episode e JOIN followup_followupstep s ON s.protocol_id = e.protocol_id
+            JOIN clinic_patient p ON p.id = e.patient_id JOIN clinic_site site ON site.id = p.site_id
+            WHERE e.injected AND NOT EXISTS (SELECT FROM followup_followupevent f WHERE f.episode_id = e.id)
+        ) AS dated) AS planned"""
 STORE = (
     "DROP TABLE IF EXISTS stored_dates",
     """CREATE TABLE stored_dates AS
@@ -60,23 +73,25 @@ def run() -> dict[str, Any]:
         for name in ("ours", "others")
     ]
     models = [walk.open_episode(walk.register(site, at=at, mrn=f"MRN-{site.code}"), at=at) for site in sites]
-    dice = Random(3)
-    people(models[0], OF_THE_SITE, dice, at)
+    people(models[0], 1, OF_THE_SITE)
     figures: dict[str, Any] = {"episodes": OF_THE_SITE} | of_a_site(sites[0], at)
+    here = OF_THE_SITE
     for many in EVERYWHERE:
-        people(models[1], many - Episode.objects.filter(injected=True).count(), dice, at)
+        people(models[1], here + 1, many)
+        here = many
         figures |= {f"growth_{many}_{name}": value for name, value in growth(sites, at).items()}
     return figures
 
 
-def people(model: Episode, many: int, dice: Random, at: datetime) -> None:
-    """So many more treatments, injected some time in the last years; what lies behind them is done."""
-    if many > 0:
-        crowd.gather(model, [at - timedelta(minutes=dice.randrange(YEARS * 365 * 24 * 60)) for _ in range(many)])
+def people(model: Episode, first: int, last: int) -> None:
+    """Treatments number `first` to `last`, injected some time in the last years; what lies behind them is done."""
+    verdict = model.verdict
+    models = (model.patient, verdict.evaluation.referral, verdict.evaluation, verdict, model)
     with connection.cursor() as cursor:
-        cursor.execute(OPEN_PLANS)
-        cursor.execute(CLOSE_THE_PAST, {"zone": ZONE, "at": at, "today": at.date()})
-        for statement in (*STORE, "VACUUM ANALYZE"):
+        for (table, own), row in zip(COPIES.items(), models, strict=True):
+            changed = own.format(minutes=YEARS * 365 * 24 * 60)
+            cursor.execute(COPY.format(table=table, own=changed, first=first, last=last), [row.pk])
+        for statement in (PLANS, *STORE, "VACUUM ANALYZE"):
             cursor.execute(statement)
 
 

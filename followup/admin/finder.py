@@ -26,7 +26,7 @@ from followup.models import FollowUpEvent
 from followup.models.event import EventKind
 from scheduling import bookings
 from scheduling.admin.appointments import named
-from scheduling.admin.options import Offer, offers, unseal
+from scheduling.admin.options import Offer, add_consequence, offers, unseal
 from scheduling.models import Appointment, Episode, Resource
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
 from scheduling.models.resource import Weekday
@@ -250,6 +250,20 @@ def preview(quest: Quest, sealed: str) -> Preview | None:
     after = injection_start(option) if quest.visit == Visit.PROCEDURE else None
     rows = schedule.preview(quest.episode, anchor_at=after) if after else ()
     return Preview(offer=offers([option], quest.episode.patient.site.zone)[0], rows=rows)
+
+
+def brings(appointment: Appointment, option) -> str:
+    """What it would change after the injection if this visit went there: for other pages that offer times."""
+    if appointment.visit == Visit.PROCEDURE and (after := injection_start(option)):
+        return schedule.consequence(schedule.preview(appointment.episode, anchor_at=after))
+    event = FollowUpEvent.objects.with_dates().filter(appointment=appointment).first()
+    on = clock.local_date(option.start, appointment.site.zone)
+    if event is None or event.due_on is None or event.opens_on <= on <= event.closes_on:
+        return ""
+    return f"{event.name} would not count: it counts from {show.day(event.opens_on)} to {show.day(event.closes_on)}."
+
+
+add_consequence(brings)
 
 
 def injection_start(option):

@@ -14,11 +14,11 @@ from clinic import clock, messages
 from clinic.models import Message
 from clinic.states import MessageStatus
 from followup import events, plan, reminders, schedule
-from followup.demo import crowd
 from followup.models import FollowUpEvent, FollowUpStep
 from followup.models.event import DATES
 from followup.states import EventStatus
 from scheduling.models import Episode
+from tests import crowd
 
 pytestmark = pytest.mark.slow
 

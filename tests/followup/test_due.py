@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from clinic.models import Site
 from followup import due, events, plan
-from followup.demo import crowd, walk
+from followup.demo import walk
 from followup.models import FollowUpEvent, FollowUpStep
 from followup.states import EventStatus
 from scheduling.models import Episode
+from tests import crowd
 from tests.desk import Desk
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)

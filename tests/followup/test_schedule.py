@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.core import signing
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.urls import reverse
 
 from clinic.clock import day_bounds
 from followup import events, imaging, schedule
@@ -14,9 +16,10 @@ from followup.demo import walk
 from followup.models import FollowUpEvent
 from followup.states import EventStatus
 from scheduling import bookings, closures
-from scheduling.admin.options import unseal
+from scheduling.admin.options import SALT, unseal
 from scheduling.models import Appointment, Episode, Holiday, Resource
 from scheduling.models.protocol import ResourceKind
+from scheduling.slots import Option
 from tests.desk import Desk, offered
 
 DAY = timedelta(days=1)
@@ -100,6 +103,25 @@ def test_the_desk_shows_each_date_old_and_new_before_anything_moves(planned, coo
     assert "14 follow-up dates move. Nothing has changed yet." in page.content.decode()
     assert (row.event.code, (row.new.due_on - row.old.due_on).days) == ("baseline", 7)
     assert Appointment.objects.get().during == appointment.during
+
+
+def test_closing_a_room_says_what_each_other_time_does_to_the_follow_up(planned, coordinator, at):
+    appointment = planned.appointments.get()
+    needed = Resource.objects.filter(reservations__step__appointment=appointment, patient__isnull=True)
+    suite = needed.exclude(kind=ResourceKind.PATIENT).first()
+    start, end = day_bounds(appointment.during.lower.date(), appointment.site.zone)
+    first, last = f"{start:%Y-%m-%dT00:00}", f"{end:%Y-%m-%dT00:00}"
+    asked = {"resource": suite.pk, "starts": first, "ends": last, "reason": "Leak"}
+
+    with time_machine.travel(at, tick=False):
+        page = Desk(coordinator).client.get(reverse("admin:scheduling_closure_add"), asked)
+
+    (affected,) = page.context["affected"]
+    found = [Option.unpacked(signing.loads(offer.sealed, salt=SALT)) for offer in affected.alternatives]
+    moved = [option.start.date() - appointment.during.lower.date() for option in found]
+    told = [offer.brings for offer in affected.alternatives]
+    assert told == [("14 follow-up dates move.",) if days else ("No follow-up date changes.",) for days in moved]
+    assert "14 follow-up dates move." in page.content.decode()
 
 
 # Needs rebooking
