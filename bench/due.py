@@ -21,6 +21,7 @@ from scheduling.models import Episode
 
 ZONE = "America/Chicago"
 OF_THE_SITE, EVERYWHERE = 1_000, (1_000, 10_000, 100_000)
+WARM_UP = 12  # until the connection keeps the plans of what it asks
 YEARS = 3  # the plans end after two: a third of the patients have nothing open any more
 
 # Copies of one treatment that walked the real steps: table, and what is its own in each copy. n is the copy's number.
@@ -104,10 +105,10 @@ def of_a_site(site: Site, at: datetime) -> dict[str, Any]:
         "events": FollowUpEvent.objects.count(),
         "open_events": FollowUpEvent.objects.filter(status=EventStatus.OPEN).count(),
         "due": len(found),
-        "bounded_ms": milliseconds(bounded),
-        "every_date_computed_ms": milliseconds(plain),
+        "bounded_ms": usually(bounded),
+        "every_date_computed_ms": usually(plain),
         "loaded_into_python_ms": milliseconds(loaded, times=3),
-        "stored_date_ms": milliseconds(stored),
+        "stored_date_ms": usually(stored),
         "queries": queries(bounded),
     }
 
@@ -117,8 +118,8 @@ def growth(sites: list[Site], at: datetime) -> dict[str, Any]:
     bounded, plain = ours(sites[0], at), unbounded(sites[0], at)
     figures = {
         "open_events": FollowUpEvent.objects.filter(status=EventStatus.OPEN).count(),
-        "site_of_1000_ms": milliseconds(bounded, times=5),
-        "site_of_1000_every_date_computed_ms": milliseconds(plain, times=3),
+        "site_of_1000_ms": usually(bounded),
+        "site_of_1000_every_date_computed_ms": usually(plain),
         "site_of_1000_pages_mb": pages(of_site(sites[0], at)),
         "indexes_mb": size_of("episodes_by_anchor", "open_events_by_offset"),
     }
@@ -131,6 +132,13 @@ def growth(sites: list[Site], at: datetime) -> dict[str, Any]:
             "all_pages_mb": pages(of_site(sites[1], at)),
         }
     return figures
+
+
+def usually(ask: Callable[[], Any]) -> float:
+    """As a web process answers that has answered before."""
+    for _ in range(WARM_UP):
+        ask()
+    return milliseconds(ask, times=15)
 
 
 def of_site(site: Site, at: datetime) -> Any:
