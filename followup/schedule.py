@@ -75,9 +75,10 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _planned(event: FollowUpEvent) -> plan.Event:
+    unit: Any = event.unit  # one of OffsetUnit, which are the units of the plan
     return plan.Event(
         key=event.code,
-        offset=plan.Offset(event.offset, event.unit),
+        offset=plan.Offset(event.offset, unit),
         optimal=plan.Window(event.optimal_before, event.optimal_after),
         permitted=plan.Window(event.permitted_before, event.permitted_after),
     )
