@@ -82,6 +82,18 @@ def miss_overdue(*, at: datetime) -> int:
     return len(missed)
 
 
+def booked_for_nothing(*, at: datetime) -> FollowUpEventQuerySet:
+    """Events that were called off or waived while the visit booked for them is still ahead. It is not cancelled by
+    itself: a new date for the injection may make the event due again, and the patient has been told of the visit."""
+    return (
+        FollowUpEvent.objects.with_dates()
+        .with_scan(at)
+        .filter(status__in=[EventStatus.VOIDED, EventStatus.WAIVED], appointment__isnull=False, scan_on__isnull=False)
+        .select_related("episode__patient__site", "appointment")
+        .order_by("scan_on", "pk")
+    )
+
+
 def answerable_until(event: FollowUpEvent) -> datetime | None:
     """When `event` (with its dates) stops taking a patient's answers: at the end of the window's last local day, and a
     measurement from before the injection with the injection; once begun never within 24 hours of the last answer.
@@ -123,7 +135,9 @@ def _open_new() -> int:
     for line in FollowUpStep.objects.filter(protocol__in=[one.protocol_id for one in episodes]).order_by("pk"):
         lines.setdefault(line.protocol_id, []).append(line)
     made = [_planned(episode, line) for episode in episodes for line in lines.get(episode.protocol_id, ())]
-    FollowUpEvent.objects.bulk_create(made, ignore_conflicts=True)  # two sweeps at once: the first one's rows stand
+    # Two sweeps at once: the first one's rows stand. In batches, because a statement takes 65,535 values at most, and
+    # after an import or an outage there are many at once.
+    FollowUpEvent.objects.bulk_create(made, ignore_conflicts=True, batch_size=1000)
     return len(made)
 
 

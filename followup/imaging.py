@@ -7,8 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Case, DateField, Exists, F, Func, OuterRef, Subquery, When
-from django.db.models.functions import Cast
+from django.db.models import Exists, F, OuterRef, Subquery
 
 from clinic import clock
 from clinic.status import StepRefused
@@ -20,7 +19,7 @@ from scheduling import bookings, grades, studies
 from scheduling.models import Appointment, Episode, MriStudy, Reservation, Resource
 from scheduling.models.mri import Level, ReaderRole
 from scheduling.models.protocol import ResourceKind, Visit
-from scheduling.states import APPOINTMENT_AHEAD, APPOINTMENT_LIVE, AppointmentStatus
+from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus
 
 STUDY_FIELDS = ("identifier", "device", "scanner", "field_strength_tesla", "sequence", "read_by", "report")
 
@@ -178,22 +177,12 @@ def in_window(event: FollowUpEvent) -> bool | None:
 def needs_rebooking(*, at: datetime) -> FollowUpEventQuerySet:
     """Open MRI events whose appointment still to come now lies outside the permitted window, because the injection
     moved: nothing is moved silently, a person books again. With dates, and `scan_on`."""
-    zone = F("episode__patient__site__time_zone")
-    start = Func(F("appointment__during"), function="lower", output_field=FollowUpEvent._meta.get_field("closed_at"))
-    scan_on = Cast(Func(zone, start, function="timezone"), DateField())
-    ahead = Appointment.objects.filter(pk=OuterRef("appointment"), status__in=APPOINTMENT_AHEAD)
     return (
         FollowUpEvent.objects.with_dates()
-        .annotate(scan_on=scan_on)
-        .filter(Exists(ahead), status=EventStatus.OPEN, kind=EventKind.MRI)
-        .annotate(
-            misplaced=Case(
-                When(scan_on__lt=F("opens_on"), then=True), When(scan_on__gt=F("closes_on"), then=True), default=False
-            )
-        )
-        .filter(misplaced=True, appointment__during__startswith__gt=at)
+        .with_scan(at)
+        .filter(needs_rebooking=True, status=EventStatus.OPEN, kind=EventKind.MRI, appointment__isnull=False)
         .select_related("episode__patient__site", "appointment")
-        .order_by("scan_on")
+        .order_by("scan_on", "pk")
     )
 
 

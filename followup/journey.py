@@ -221,7 +221,8 @@ def _counted(rows: list[AdverseEvent]) -> str:
 
 
 def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
-    rows = list(FollowUpEvent.objects.with_dates().filter(episode=episode).order_by("due_on", "offset", "pk"))
+    found = FollowUpEvent.objects.with_dates().with_scan(at).filter(episode=episode)
+    rows = list(found.order_by("due_on", "offset", "pk"))
     still = [event for event in rows if event.status == EventStatus.OPEN]
     due = [event.due_on for event in rows if event.due_on and not event.before_injection]
     if not rows:
@@ -235,6 +236,8 @@ def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
     coming = next((event for event in still if event.closes_on is None or event.closes_on >= today), None)
     if coming:
         words.append(f"next: {coming.name}" + ("" if coming.due_on is None else f", {_spoken(coming.due_on)}"))
+    misplaced = [event for event in rows if event.needs_rebooking]
+    words += [f"{event.name} needs rebooking" for event in misplaced]
     alerts = list(Alert.objects.filter(event__episode=episode).exclude(status=AlertStatus.CLOSED))
     if alerts:
         words.append("1 alert open" if len(alerts) == 1 else f"{len(alerts)} alerts open")
@@ -244,7 +247,7 @@ def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
         summary="; ".join(words) + ".",
         on=min(due, default=None),
         until=max(due, default=None),
-        about=(coming, *alerts),
+        about=(coming, *(event for event in misplaced if event != coming), *alerts),
     )
 
 

@@ -1,5 +1,7 @@
 """Step 7 at the desk: what is due for whom, with its dates; answers by phone, readings of MRI, calls, and waivers."""
 
+from functools import partial
+
 from django import forms
 from django.contrib import admin
 from django.utils import timezone
@@ -8,8 +10,9 @@ from clinic.admin import show
 from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import AFTERWARDS
-from followup import calls, events, imaging, surveys
-from followup.admin import finder
+from clinic.models import Site
+from followup import calls, due, events, imaging, schedule, surveys
+from followup.admin import dates, finder
 from followup.admin.answers import PaperForm, PhoneForm, history_of_event
 from followup.models import FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
@@ -30,9 +33,11 @@ class DueFilter(FirstIsDefault):
     def lookups(self, request, model_admin):
         return (
             ("open", "Everything open"),
+            ("week", "Due this week"),
             ("call", "To call about"),
             ("mri", "MRI to book"),
             ("rebook", "MRI to book again"),
+            ("unneeded", "MRI booked for nothing"),
             ("all", "All, with what is closed"),
         )
 
@@ -40,7 +45,13 @@ class DueFilter(FirstIsDefault):
         at = timezone.now()
         if self.value() == "open":
             return queryset.filter(status=EventStatus.OPEN)
-        chosen = {"call": calls.queue, "mri": imaging.unbooked, "rebook": imaging.needs_rebooking}.get(self.value())
+        chosen = {
+            "week": partial(due.this_week, Site.objects.visible_to(request.user)),
+            "call": calls.queue,
+            "mri": imaging.unbooked,
+            "rebook": imaging.needs_rebooking,
+            "unneeded": events.booked_for_nothing,
+        }.get(self.value())
         return queryset.filter(pk__in=chosen(at=at).values("pk")) if chosen else queryset
 
 
@@ -81,9 +92,9 @@ class FollowUpEventAdmin(StepAdmin):
     fieldsets = (
         ("Whom and what is it about?", {"fields": ("patient_link", "phone", "treatment", "name", "kind")}),
         ("When is it due?", {"fields": ("due", "best", "window")}),
-        ("MRI", {"fields": ("appointment", "mri")}),
+        ("MRI", {"fields": ("appointment", "mri", "booking")}),
     )
-    readonly_fields = ("patient_link", "phone", "treatment", "due", "best", "window")
+    readonly_fields = ("patient_link", "phone", "treatment", "due", "best", "window", "booking")
     panels = (
         Panel("What was seen, disc by disc", lambda event, request: discs_of(event.mri) if event.mri else NO_READING),
         Panel("Answers", lambda event, request: responses_of(event)),
@@ -135,6 +146,14 @@ class FollowUpEventAdmin(StepAdmin):
             main=True,
         ),
         StepAction(
+            name="move-mri",
+            label="Find a day that counts for the MRI",
+            page=lambda event: finder.page_for_move(event.appointment),
+            available=lambda event: event.needs_rebooking,
+            permission="scheduling.add_appointment",
+            main=True,
+        ),
+        StepAction(
             name="read",
             label="Record the MRI",
             take=imaging.read,
@@ -144,7 +163,7 @@ class FollowUpEventAdmin(StepAdmin):
             consequence="What a reader saw, disc by disc. It closes this follow-up and cannot be undone.",
             done=lambda study: f"The MRI of {study.patient} is recorded.",
             then=lambda study: FollowUpEvent.objects.get(mri=study),
-            main=booked,
+            main=lambda event: booked(event) and not event.needs_rebooking,
         ),
         StepAction(
             name="waive",
@@ -170,7 +189,7 @@ class FollowUpEventAdmin(StepAdmin):
     )
 
     def get_queryset(self, request):
-        rows = super().get_queryset(request).with_dates()
+        rows = super().get_queryset(request).with_dates().with_scan(timezone.now())
         rows = rows.select_related("episode__patient__site", "episode__protocol", "appointment", "mri")
         return rows.order_by("due_on", "pk")
 
@@ -204,7 +223,17 @@ class FollowUpEventAdmin(StepAdmin):
 
     @admin.display(description="State", ordering="status")
     def status_shown(self, event):
-        return show.state(event)
+        return dates.state_of(event)
+
+    @admin.display(description="Day of the MRI")
+    def booking(self, event):
+        """Where the booked day stands, or the day that the clinic's calendar suggests."""
+        counts = f"It counts from {show.day(event.opens_on)} to {show.day(event.closes_on)}."
+        if event.needs_rebooking:
+            return f"Needs rebooking: it is booked on {show.day(event.scan_on)}. {counts}"
+        if event.kind != EventKind.MRI or not is_open(event) or event.due_on is None or booked(event):
+            return show.NOTHING
+        return f"Suggested: {schedule.said(event, schedule.suggest(event, at=timezone.now())).rstrip('.')}."
 
 
 NO_READING = show.NOTHING

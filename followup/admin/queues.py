@@ -6,7 +6,8 @@ from django.db.models import Exists, OuterRef
 
 from clinic.admin import show
 from clinic.desk import Line, Queue, register
-from followup import alerts, calls, imaging
+from clinic.models import Site
+from followup import alerts, calls, due, events, imaging
 from followup.admin import finder
 from followup.models import Alert, FollowUpEvent
 from followup.states import AlertStatus
@@ -112,5 +113,33 @@ register(
         permission="followup.view_followupevent",
         place=100,
         urgent=True,
+    ),
+    Queue(
+        title="MRIs booked for nothing",
+        rows=mine(events.booked_for_nothing),
+        line=lambda event, at: Line(
+            str(event.episode.patient),
+            f"{event.name} is {event.get_status_display().lower().partition(':')[0]}, but is booked on "
+            f"{show.day(event.scan_on)}",
+            show.step_page(event.appointment, "cancel"),
+            "Cancel it",
+        ),
+        everything=lambda: show.list_of(FollowUpEvent, work="unneeded"),
+        empty="None. If an injection is cancelled or an MRI is waived, the MRI that stays booked appears here.",
+        permission="followup.view_followupevent",
+        place=101,
+    ),
+    Queue(
+        title="Due this week",
+        rows=lambda user, at: due.this_week(Site.objects.visible_to(user), at=at),
+        line=lambda event, at: Line(
+            str(event.episode.patient),
+            f"{event.name}, due {show.day(event.due_on)}; counts until {show.day(event.closes_on)}",
+            show.page_of(event),
+        ),
+        everything=lambda: show.list_of(FollowUpEvent, work="week"),
+        empty="Nothing is due from Monday to Sunday of this week.",
+        permission="followup.view_followupevent",
+        place=120,
     ),
 )

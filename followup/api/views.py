@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.timezone import now
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -37,6 +38,10 @@ class FollowUpEventSerializer(Shape):
     optimal_closes_on = Day(read_only=True, allow_null=True)
     opens_on = Day(read_only=True, allow_null=True)
     closes_on = Day(read_only=True, allow_null=True)
+    scan_on = Day(read_only=True, allow_null=True, help_text="The day of the booked visit that is still ahead.")
+    needs_rebooking = serializers.BooleanField(
+        read_only=True, help_text="The booked day no longer counts, because the injection has moved."
+    )
 
     class Meta:
         model = FollowUpEvent
@@ -57,6 +62,8 @@ class FollowUpEventSerializer(Shape):
             "closes_on",
             "instruments",
             "appointment",
+            "scan_on",
+            "needs_rebooking",
             "mri",
             "closed_at",
         ]
@@ -69,6 +76,7 @@ class FollowUpEventFilter(filters.FilterSet):
     status = filters.ChoiceFilter(choices=EventStatus.choices)
     due_from = DayFilter(field_name="due_on", lookup_expr="gte")
     due_until = DayFilter(field_name="due_on", lookup_expr="lte")
+    needs_rebooking = filters.BooleanFilter()
 
 
 class FollowUpEvents(Browsable):
@@ -77,6 +85,9 @@ class FollowUpEvents(Browsable):
     queryset = FollowUpEvent.objects.with_dates().select_related("episode").order_by("due_on", "code", "pk")
     serializer_class = FollowUpEventSerializer
     filterset_class = FollowUpEventFilter
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset().with_scan(now())
 
 
 class ResponseSerializer(Shape):
