@@ -11,8 +11,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.timezone import now
 
 # What an admin class names in `section`; the navigation shows them in this order.
@@ -29,12 +30,14 @@ SHOWN = 5  # rows of each queue on the first page; the rest is behind "All"
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a queue: whom it is about, what is the matter, and where one click leads."""
+    """One row of a queue: whom it is about, what is the matter, and where one click leads. What cannot wait is said
+    `loud`, in red."""
 
     who: str
     what: str
     url: str
     action: str = "Open"
+    loud: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,33 @@ class Look:
         return self.count - len(self.lines)
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page of its own, which is no list of rows: at `path` below the desk, and in the navigation."""
+
+    section: str
+    place: int
+    name: str
+    path: str
+    view: Callable[[HttpRequest], HttpResponse]
+    permission: str
+
+    @property
+    def slug(self) -> str:
+        return self.path.strip("/").replace("/", "_")
+
+
 QUEUES: list[Queue] = []
+PAGES: list[Page] = []
 
 
 def register(*queues: Queue) -> None:
     QUEUES.extend(queues)
     QUEUES.sort(key=lambda queue: queue.place)
+
+
+def register_pages(*pages: Page) -> None:
+    PAGES.extend(pages)
 
 
 def look_through(user: Any, *, at: datetime) -> list[Look]:
@@ -103,6 +127,10 @@ class PulposusAdminSite(admin.AdminSite):
             page = self.get_model_admin(model["model"])
             model["name"] = getattr(page, "called", "") or model["name"]
             sections[getattr(page, "section", "Logins")].append(model)
+        for own in PAGES:
+            if request.user.has_perm(own.permission):
+                address = {"admin_url": reverse(f"admin:{own.slug}"), "object_name": own.name, "add_url": None}
+                sections[own.section].append({"name": own.name, "place": own.place, **address})
         return [
             {"name": title, "app_label": f"section-{number}", "models": sorted(models, key=self._place)}
             for number, (title, models) in enumerate(sections.items())
@@ -110,7 +138,12 @@ class PulposusAdminSite(admin.AdminSite):
         ]
 
     def _place(self, model: dict[str, Any]) -> tuple[int, str]:
+        if "place" in model:
+            return model["place"], model["name"]
         return getattr(self.get_model_admin(model["model"]), "place", 50), model["name"]
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [*(path(page.path, self.admin_view(page.view), name=page.slug) for page in PAGES), *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         queues = look_through(request.user, at=now())

@@ -60,9 +60,12 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "instrument": ("view", "change"),
         "licence": READ,
         "response": KEEP,
+        "answer": READ,
         "recoveryscore": KEEP,
         "discharge": KEEP,
         "alert": KEEP,
+        "adverseevent": KEEP,
+        "mriorder": KEEP,
     },
 }
 

@@ -163,6 +163,8 @@ MESSAGE_KINDS = {
     "mri.due": "followup.reminders.MriDue",
 }
 
+FEED_SOURCES = ("followup.feeds.stages_of",)  # what a patient's calendar shows beside appointments
+
 # --- People and sessions ---------------------------------------------------------------------------------------------
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
@@ -246,19 +248,28 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "clinic.api.schema.say_refusals"],
     "ENUM_NAME_OVERRIDES": {  # one name in the schema for each set of choices
+        "Absent": "followup.models.survey.Absent",
+        "AdverseEventOutcome": "followup.models.adverse.EventOutcome",
+        "AdverseEventStatus": "followup.states.AdverseEventStatus",
         "AlertKind": "followup.models.alert.AlertKind",
         "AlertStatus": "followup.states.AlertStatus",
+        "AnswerMode": "followup.models.survey.ANSWER_MODES",
         "AppointmentStatus": "scheduling.states.AppointmentStatus",
+        "Causality": "followup.models.adverse.Causality",
         "EpisodeStatus": "scheduling.states.EpisodeStatus",
         "EventKind": "followup.models.event.EventKind",
         "EventStatus": "followup.states.EventStatus",
+        "InputMode": "followup.models.survey.InputMode",
         "Level": "scheduling.models.mri.Level",
         "MessageStatus": "clinic.states.MessageStatus",
+        "Mode": "followup.models.survey.Mode",
+        "MriOrderStatus": "followup.states.OrderStatus",
         "OfferStatus": "scheduling.states.OfferStatus",
         "Outcome": "scheduling.models.evaluation.Outcome",
         "ReferralStatus": "scheduling.states.ReferralStatus",
         "ResourceKind": "scheduling.models.protocol.ResourceKind",
         "ResponseStatus": "followup.states.ResponseStatus",
+        "Scale": "scheduling.models.mri.Scale",
         "StepCode": "scheduling.models.protocol.StepCode",
         "TreatmentKind": "scheduling.models.evaluation.Treatment",
         "VerdictStatus": "scheduling.states.VerdictStatus",

@@ -10,7 +10,7 @@ from clinic import views
 from clinic.api.views import Docs
 
 api = DefaultRouter()
-for part in ("clinic.api.views", "scheduling.api.views", "followup.api"):
+for part in ("clinic.api.views", "scheduling.api.views", "followup.api.views"):
     api.registry.extend(import_string(f"{part}.router").registry)
 
 urlpatterns = [

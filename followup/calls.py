@@ -1,5 +1,6 @@
 """Step 7: whom to call. An unanswered survey ends in a phone call, which brings about a third of the answers back
-(clinical facts 6). Leaves a CallAttempt; the answers themselves are recorded by the survey step."""
+(clinical facts 6). Leaves a CallAttempt, and after the last one in vain the event missed; the answers themselves are
+recorded by the survey step."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +8,9 @@ from django.db import transaction
 from django.db.models import Case, Count, DateField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Least
 
+from clinic import clock
 from clinic.status import StepRefused
+from followup import events
 from followup.models import CallAttempt, FollowUpEvent
 from followup.models.event import CallOutcome, EventKind, FollowUpEventQuerySet
 from followup.states import EventStatus
@@ -16,6 +19,13 @@ from scheduling.states import EpisodeStatus
 CALL_AFTER_DAYS = 21  # after the invitation and two reminders (acceptance P6)
 LAST_DAYS = 3  # a short window ends sooner than that: call in its last days
 ATTEMPTS = 2
+IN_VAIN = f"{ATTEMPTS} calls brought no answer."
+WHY_MISSED: dict[str, str] = {
+    CallOutcome.REFUSED: "The patient does not want to answer.",
+    CallOutcome.NO_ANSWER: IN_VAIN,
+    CallOutcome.CALL_BACK: IN_VAIN,
+    CallOutcome.WRONG_NUMBER: IN_VAIN,
+}
 
 
 def queue(*, at: datetime) -> FollowUpEventQuerySet:
@@ -50,16 +60,33 @@ def queue(*, at: datetime) -> FollowUpEventQuerySet:
 
 @transaction.atomic
 def log(event: FollowUpEvent, *, outcome: str, note: str = "", by: str, at: datetime) -> CallAttempt:
-    """One call was made. After two that brought no answer the patient is left in peace until the next time point."""
-    event = FollowUpEvent.objects.select_for_update(no_key=True).get(pk=event.pk)
+    """One call was made. After two in vain, or a no, the patient has missed this time point and is left in peace until
+    the next one; their link works on while the window is open."""
+    held = FollowUpEvent.objects.with_dates().select_related("episode__patient__site")
+    event = held.select_for_update(of=("self",), no_key=True).get(pk=event.pk)
+    today = clock.local_date(at, event.episode.patient.site.time_zone)
     if outcome not in CallOutcome.values:
         raise StepRefused("Say how the call went: answered, no answer, call again, refused or wrong number.")
+    made = event.calls.count()
     answered = outcome == CallOutcome.ANSWERED and event.status == EventStatus.DONE
+    if not answered and made >= ATTEMPTS:
+        raise StepRefused(f"{ATTEMPTS} calls about {event} have been made. Wait for the next time point.")
     if event.status != EventStatus.OPEN and not answered:
         raise StepRefused(f"{event} is closed: there is nothing to call about.")
-    if not answered and event.calls.count() >= ATTEMPTS:
-        raise StepRefused(f"{ATTEMPTS} calls about {event} have been made. Wait for the next time point.")
-    return CallAttempt.objects.create(event=event, outcome=outcome, called_at=at, called_by=by, note=note)
+    if not answered and (event.opens_on is None or today < event.opens_on):
+        raise StepRefused(f"{event} is not due yet: there is nothing to call about.")
+    attempt = CallAttempt.objects.create(event=event, outcome=outcome, called_at=at, called_by=by, note=note)
+    if _gives_up(event, outcome=outcome, calls=made + 1):
+        events.close(event, to=EventStatus.MISSED, by=by, at=at, reason=WHY_MISSED[outcome])
+    return attempt
+
+
+def _gives_up(event: FollowUpEvent, *, outcome: str, calls: int) -> bool:
+    """Who has begun to answer keeps the time they have. A measurement from before the injection is never given up: it
+    can still be taken on the day."""
+    if event.before_injection or event.responses.exists():
+        return False
+    return outcome == CallOutcome.REFUSED or (outcome != CallOutcome.ANSWERED and calls >= ATTEMPTS)
 
 
 def _days(field: str, days: int) -> ExpressionWrapper:

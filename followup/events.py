@@ -16,7 +16,7 @@ from scheduling.models import Episode
 from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus, EpisodeStatus
 
 GRACE = timedelta(hours=24)  # a survey being answered does not close under the patient's thumb
-HARD_CAP = timedelta(days=7)  # but no later than this after its window
+HARD_CAP = timedelta(days=7)  # how long after its window staff may enter a paper form or a scan that was made in it
 PLANNED_FIELDS = tuple(field.name for field in Schedule._meta.get_fields())
 EXPECTED = Q(
     episode__anchor_at__isnull=False,
@@ -56,7 +56,7 @@ def close(event: FollowUpEvent, *, to: str, by: str, at: datetime, reason: str =
 
 @transaction.atomic
 def reopen(event: FollowUpEvent, *, by: str, at: datetime, reason: str) -> FollowUpEvent:
-    """Open a voided or waived event again: its dates are derived once more."""
+    """Open a voided, waived or missed event again: its dates are derived once more."""
     forgotten = dict.fromkeys(("closed_at", "recorded_due_on", "recorded_opens_on", "recorded_closes_on"))
     move(event, EventStatus.OPEN, moves=EVENT_MOVES, by=by, at=at, reason=reason, also=forgotten)
     return FollowUpEvent.objects.with_dates().get(pk=event.pk)
@@ -82,18 +82,30 @@ def miss_overdue(*, at: datetime) -> int:
     return len(missed)
 
 
+def booked_for_nothing(*, at: datetime) -> FollowUpEventQuerySet:
+    """Events that were called off or waived while the visit booked for them is still ahead. It is not cancelled by
+    itself: a new date for the injection may make the event due again, and the patient has been told of the visit."""
+    return (
+        FollowUpEvent.objects.with_dates()
+        .with_scan(at)
+        .filter(status__in=[EventStatus.VOIDED, EventStatus.WAIVED], appointment__isnull=False, scan_on__isnull=False)
+        .select_related("episode__patient__site", "appointment")
+        .order_by("scan_on", "pk")
+    )
+
+
 def answerable_until(event: FollowUpEvent) -> datetime | None:
-    """When `event` (with its dates) stops taking a patient's answers: at the end of the window's last local day; once
-    begun not within 24 hours of the last answer, but a week after the window at the latest. A measurement from before
-    the injection ends with the injection. None while there is no anchor."""
+    """When `event` (with its dates) stops taking a patient's answers: at the end of the window's last local day, and a
+    measurement from before the injection with the injection; once begun never within 24 hours of the last answer.
+    None while there is no anchor."""
     if event.closes_on is None:
         return None
     end = window_end(event)
-    given_at = event.episode.anchor_at if event.episode.injected else None
-    if event.before_injection:
-        return min(end, given_at) if given_at else end
+    if event.before_injection and event.episode.injected:
+        assert event.episode.anchor_at is not None  # noqa: S101 - an_injected_episode_has_its_anchor
+        end = min(end, event.episode.anchor_at)
     begun = event.responses.filter(status=ResponseStatus.IN_PROGRESS).order_by("-last_answer_at").first()
-    return min(max(end, begun.last_answer_at + GRACE), end + HARD_CAP) if begun else end
+    return max(end, begun.last_answer_at + GRACE) if begun else end
 
 
 def window_end(event: FollowUpEvent) -> datetime:
@@ -123,7 +135,9 @@ def _open_new() -> int:
     for line in FollowUpStep.objects.filter(protocol__in=[one.protocol_id for one in episodes]).order_by("pk"):
         lines.setdefault(line.protocol_id, []).append(line)
     made = [_planned(episode, line) for episode in episodes for line in lines.get(episode.protocol_id, ())]
-    FollowUpEvent.objects.bulk_create(made, ignore_conflicts=True)  # two sweeps at once: the first one's rows stand
+    # Two sweeps at once: the first one's rows stand. In batches, because a statement takes 65,535 values at most, and
+    # after an import or an outage there are many at once.
+    FollowUpEvent.objects.bulk_create(made, ignore_conflicts=True, batch_size=1000)
     return len(made)
 
 

@@ -9,8 +9,8 @@ from django.db.models import Model
 
 from clinic import clock
 from followup import outcomes, recovery
-from followup.models import Alert, Discharge, FollowUpEvent
-from followup.states import AlertStatus, EventStatus
+from followup.models import AdverseEvent, Alert, Discharge, FollowUpEvent
+from followup.states import ADVERSE_EVENT_LIVE, AdverseEventStatus, AlertStatus, EventStatus
 from scheduling.models import Appointment, Episode, Harvest, Injection, Unit
 from scheduling.models.protocol import Visit
 from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus, EpisodeStatus, HarvestStatus, UnitStatus
@@ -195,17 +195,34 @@ def _recovers(episode: Episode, injection: Injection | None, day: _Days, *, at: 
     first = stages[0].begins_on if stages else None
     today = day.of(at)
     if injection is None:
-        return _Told("Recovers", done=False, summary="After the injection.", on=first, until=last)
+        words = "Planned: the stages count from the injection." if stages else "After the injection."
+        return _Told("Recovers", done=False, summary=words, on=first, until=last)
     discharge = Discharge.objects.filter(injection=injection).select_related("score").first()
     home = f"Went home with {discharge.score}" if discharge else "Has not gone home yet"
     now = next((stage.stage.name for stage in stages if today and stage.includes(today)), "")
     over = discharge is not None and (last is None or (today is not None and today > last))
-    words = f"{home}; now: {now.lower()}." if now and not over else f"{home}."
-    return _Told("Recovers", done=over, summary=words, on=first, until=last, about=(discharge,))
+    words = f"{home}; now: {now.lower()}" if now and not over else home
+    untoward = _untoward(episode)
+    if untoward:
+        words = f"{words}; {_counted(untoward)}"
+    return _Told("Recovers", done=over, summary=f"{words}.", on=first, until=last, about=(discharge, *untoward))
+
+
+def _untoward(episode: Episode) -> list[AdverseEvent]:
+    """The adverse events of this treatment, the latest last."""
+    rows = AdverseEvent.objects.filter(episode=episode).exclude(status=AdverseEventStatus.ENTERED_IN_ERROR)
+    return list(rows.select_related("episode__patient").order_by("onset_on", "recorded_at"))
+
+
+def _counted(rows: list[AdverseEvent]) -> str:
+    still = sum(row.status in ADVERSE_EVENT_LIVE for row in rows)
+    count = "1 adverse event" if len(rows) == 1 else f"{len(rows)} adverse events"
+    return f"{count}, {still} open" if still else f"{count}, closed"
 
 
 def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
-    rows = list(FollowUpEvent.objects.with_dates().filter(episode=episode).order_by("due_on", "offset", "pk"))
+    found = FollowUpEvent.objects.with_dates().with_scan(at).filter(episode=episode)
+    rows = list(found.order_by("due_on", "offset", "pk"))
     still = [event for event in rows if event.status == EventStatus.OPEN]
     due = [event.due_on for event in rows if event.due_on and not event.before_injection]
     if not rows:
@@ -219,6 +236,8 @@ def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
     coming = next((event for event in still if event.closes_on is None or event.closes_on >= today), None)
     if coming:
         words.append(f"next: {coming.name}" + ("" if coming.due_on is None else f", {_spoken(coming.due_on)}"))
+    misplaced = [event for event in rows if event.needs_rebooking]
+    words += [f"{event.name} needs rebooking" for event in misplaced]
     alerts = list(Alert.objects.filter(event__episode=episode).exclude(status=AlertStatus.CLOSED))
     if alerts:
         words.append("1 alert open" if len(alerts) == 1 else f"{len(alerts)} alerts open")
@@ -228,7 +247,7 @@ def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
         summary="; ".join(words) + ".",
         on=min(due, default=None),
         until=max(due, default=None),
-        about=(coming, *alerts),
+        about=(coming, *(event for event in misplaced if event != coming), *alerts),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from fractions import Fraction
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from clinic.status import StepRefused, move
 from followup import instruments, rules, scores, scoring
@@ -163,11 +163,12 @@ def lose(episode: Episode, *, reason: str, by: str, at: datetime) -> Episode:
 @transaction.atomic
 def complete_due(*, at: datetime) -> int:
     """End every follow-up that has nothing left open: how many. Completed, unless the patient has died or the last two
-    surveys brought no answer: then lost."""
+    surveys brought no answer: then lost. What was missed by phone may still be answered while its window is open."""
     events = FollowUpEvent.objects.filter(episode=OuterRef("pk"))
+    answerable = Q(status=EventStatus.MISSED, recorded_closes_on__gte=F("today"))
     over = (
         Episode.objects.filter(Exists(events), status=EpisodeStatus.ACTIVE)
-        .exclude(Exists(events.filter(status=EventStatus.OPEN)))
+        .exclude(Exists(events.with_today(at).filter(Q(status=EventStatus.OPEN) | answerable)))
         .select_related("patient")
         .order_by("pk")
         .select_for_update(of=("self",), no_key=True, skip_locked=True)

@@ -10,7 +10,7 @@ last day of a shorter month, exactly as here:
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 
 from dateutil.relativedelta import relativedelta
@@ -19,6 +19,7 @@ from clinic.clock import Zone, local_date
 
 UNITS = ("days", "weeks", "months")
 ONE_DAY = timedelta(days=1)
+CLIPPED = 3 * ONE_DAY  # the most that the end of a shorter month takes from a date: 31 January to 28 February
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,30 @@ def date_of(anchor_day: date, offset: Offset) -> date:
     if offset.unit == "months":
         return anchor_day + relativedelta(months=offset.amount)
     return anchor_day + offset.amount * timedelta(days=7 if offset.unit == "weeks" else 1)
+
+
+def anchors_due(first: date, last: date, offset: Offset) -> tuple[datetime, datetime] | None:
+    """Two instants between which an anchor lies if something so long after it is due from `first` to `last`, whatever
+    the zone: a few days wider than need be, so that a database can look anchors up in an index before it computes a
+    date. None if the calendar does not reach so far back."""
+    back = Offset(-offset.amount, offset.unit)
+    slack = ONE_DAY + (CLIPPED if offset.unit == "months" else timedelta())
+    try:
+        begin, end = date_of(first, back) - slack, date_of(last, back) + slack + ONE_DAY
+    except (ValueError, OverflowError):
+        return None
+    return datetime.combine(begin, time(0), UTC), datetime.combine(end, time(0), UTC)
+
+
+def merged(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """Half-open spans in order, those that overlap or touch made one."""
+    found: list[tuple[datetime, datetime]] = []
+    for begins, ends in sorted(spans):
+        if found and begins <= found[-1][1]:
+            found[-1] = found[-1][0], max(ends, found[-1][1])
+        else:
+            found.append((begins, ends))
+    return found
 
 
 def windows(anchor_at: datetime, zone: Zone, offset: Offset, optimal: Window, permitted: Window) -> Dates:

@@ -7,24 +7,32 @@ from datetime import date, datetime
 from django.db import transaction
 
 from clinic.status import StepRefused
+from clinic.text import clean
 from followup import plan
 from followup.models import Discharge, RecoveryScore, RestrictionStage
 from scheduling.models import Episode, Injection
+from scheduling.states import EpisodeStatus
 
-FIT_TO_GO_HOME = 9  # of 10: Chung 1995, clinical facts 4.5
+FIT_TO_GO_HOME = 9  # of 10: Chung 1995, clinical facts 4.5, which know no exception
 
 
 class NotFitToGoHome(StepRefused):
     code = "not_fit_to_go_home"
 
 
+class NobodyTakesThemHome(StepRefused):
+    code = "no_escort"
+
+
 @dataclass(frozen=True)
 class DatedStage:
-    """A stage of activity modification, on this patient's days; `ends_on` None: until told otherwise."""
+    """A stage of activity modification, on this patient's days; `ends_on` None: until told otherwise. `planned`: the
+    days are counted from the booked injection and will move with the actual one."""
 
     stage: RestrictionStage
     begins_on: date
     ends_on: date | None
+    planned: bool
 
     def includes(self, day: date) -> bool:
         return self.begins_on <= day and (self.ends_on is None or day <= self.ends_on)
@@ -49,17 +57,20 @@ def score(injection: Injection, *, items: Mapping[str, int], by: str, at: dateti
 
 @transaction.atomic
 def discharge(injection: Injection, *, escorted_by: str, note: str = "", by: str, at: datetime) -> Discharge:
-    """Let the patient go home: on a latest score of 9 or more, or with a reason why not."""
+    """Let the patient go home: on a latest score of 9 or more, and with somebody whose name is known."""
     injection = _locked(injection)
     patient = injection.episode.patient
+    escort = clean(escorted_by)
     latest = RecoveryScore.objects.filter(injection=injection).order_by("-scored_at", "-pk").first()
     if latest is None:
-        raise NotFitToGoHome(f"{patient} has no discharge score yet.")
-    if latest.total < FIT_TO_GO_HOME and not note.strip():
+        raise NotFitToGoHome(f"{patient} has no discharge score yet. Score the recovery first.")
+    if latest.total < FIT_TO_GO_HOME:
         raise NotFitToGoHome(
-            f"The latest score of {patient} is {latest}; {FIT_TO_GO_HOME} is needed. Score again, or say in the note "
-            "why the patient may go."
+            f"The latest score of {patient} is {latest}; {FIT_TO_GO_HOME} is needed to go home. Keep the patient here "
+            "and score again."
         )
+    if not escort:
+        raise NobodyTakesThemHome(f"Nobody goes home alone: write down who takes {patient} home.")
     if at < latest.scored_at:
         raise StepRefused("The patient cannot go home before the latest score was taken.")
     if Discharge.objects.filter(injection=injection).exists():
@@ -69,20 +80,21 @@ def discharge(injection: Injection, *, escorted_by: str, note: str = "", by: str
         score=latest,
         discharged_at=at,
         discharged_by=by,
-        escorted_by=escorted_by.strip(),
-        note=note.strip(),
+        escorted_by=escort,
+        note=clean(note, lines=True),
     )
 
 
 def stages(episode: Episode) -> tuple[DatedStage, ...]:
-    """The stages of this episode's protocol on the calendar; none while the injection has no date."""
-    if episode.anchor_at is None:
+    """The stages of this episode's protocol on the calendar; none while the injection has no date, or will not be."""
+    if episode.anchor_at is None or episode.status == EpisodeStatus.CANCELLED:
         return ()
     rows = list(RestrictionStage.objects.filter(protocol=episode.protocol_id).order_by("first_day"))
     planned = [plan.Stage(row.code, row.first_day, row.last_day) for row in rows]
     dates = plan.stage_dates(episode.anchor_at, episode.patient.site.time_zone, planned)
     return tuple(
-        DatedStage(stage=row, begins_on=on.begins_on, ends_on=on.ends_on) for row, on in zip(rows, dates, strict=True)
+        DatedStage(stage=row, begins_on=on.begins_on, ends_on=on.ends_on, planned=not episode.injected)
+        for row, on in zip(rows, dates, strict=True)
     )
 
 

@@ -140,7 +140,7 @@ def _last_day(stage: RestrictionStage) -> int:
 
 WHY_CLOSED: dict[str, str] = {
     EventStatus.DONE: "It has been answered.",
-    EventStatus.MISSED: "Its window has closed.",
+    EventStatus.MISSED: "It was missed: calls brought no answer, or its window has closed.",
     EventStatus.WAIVED: "It was waived.",
     EventStatus.VOIDED: "There was no injection.",
 }

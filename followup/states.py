@@ -1,4 +1,4 @@
-"""What a follow-up event, a response and an alert can be, and may become: data only."""
+"""What a follow-up event, a response, an alert, an adverse event and an order can be, and may become: data only."""
 
 from django.db.models import TextChoices
 
@@ -6,7 +6,7 @@ from django.db.models import TextChoices
 class EventStatus(TextChoices):
     OPEN = "open"
     DONE = "done"
-    MISSED = "missed", "Missed: the window closed"
+    MISSED = "missed"
     WAIVED = "waived", "Waived by a clinician"
     VOIDED = "voided", "Voided: there was no injection"
 
@@ -16,7 +16,7 @@ EVENT_MOVES: dict[str, set[str]] = {
     E.OPEN: {E.DONE, E.MISSED, E.WAIVED, E.VOIDED},
     E.WAIVED: {E.OPEN},
     E.VOIDED: {E.OPEN},
-    E.MISSED: {E.DONE},
+    E.MISSED: {E.DONE, E.OPEN},  # open again when its patient, given up by phone, begins to answer inside the window
     E.DONE: set(),
 }
 EVENT_CLOSED = frozenset({E.DONE, E.MISSED, E.WAIVED, E.VOIDED})
@@ -27,12 +27,15 @@ class ResponseStatus(TextChoices):
 
     IN_PROGRESS = "in-progress"
     COMPLETED = "completed"
+    AMENDED = "amended", "Completed, then corrected by staff"
 
 
 RESPONSE_MOVES: dict[str, set[str]] = {
     ResponseStatus.IN_PROGRESS: {ResponseStatus.COMPLETED},
-    ResponseStatus.COMPLETED: set(),
+    ResponseStatus.COMPLETED: {ResponseStatus.AMENDED},
+    ResponseStatus.AMENDED: {ResponseStatus.AMENDED},
 }
+RESPONSE_FINISHED = frozenset({ResponseStatus.COMPLETED, ResponseStatus.AMENDED})  # these have a score
 
 
 class AlertStatus(TextChoices):
@@ -41,8 +44,47 @@ class AlertStatus(TextChoices):
     CLOSED = "closed"
 
 
+# One way only: a new worrying answer is a new alert, so that nobody's name stands beside what they have not seen.
 ALERT_MOVES: dict[str, set[str]] = {
-    AlertStatus.RAISED: {AlertStatus.ACKNOWLEDGED, AlertStatus.CLOSED},
-    AlertStatus.ACKNOWLEDGED: {AlertStatus.CLOSED, AlertStatus.RAISED},
-    AlertStatus.CLOSED: {AlertStatus.RAISED},  # by a new worrying answer
+    AlertStatus.RAISED: {AlertStatus.ACKNOWLEDGED},
+    AlertStatus.ACKNOWLEDGED: {AlertStatus.CLOSED},
+    AlertStatus.CLOSED: set(),
 }
+
+
+class AdverseEventStatus(TextChoices):
+    """FHIR AdverseEvent, in our words: open and followed = in-progress, closed = completed."""
+
+    OPEN = "open", "Open: nobody follows it yet"
+    FOLLOWED = "followed", "Somebody follows it"
+    CLOSED = "closed"
+    ENTERED_IN_ERROR = "entered-in-error"
+
+
+V = AdverseEventStatus
+ADVERSE_EVENT_MOVES: dict[str, set[str]] = {
+    V.OPEN: {V.FOLLOWED, V.CLOSED, V.ENTERED_IN_ERROR},
+    V.FOLLOWED: {V.CLOSED, V.ENTERED_IN_ERROR},
+    V.CLOSED: {V.FOLLOWED, V.ENTERED_IN_ERROR},
+    V.ENTERED_IN_ERROR: set(),
+}
+ADVERSE_EVENT_LIVE = frozenset({V.OPEN, V.FOLLOWED})
+
+
+class OrderStatus(TextChoices):
+    """FHIR ServiceRequest, in our words: ordered and booked = active, done = completed, cancelled = revoked."""
+
+    ORDERED = "ordered"
+    BOOKED = "booked"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+R = OrderStatus
+ORDER_MOVES: dict[str, set[str]] = {
+    R.ORDERED: {R.BOOKED, R.DONE, R.CANCELLED},
+    R.BOOKED: {R.ORDERED, R.DONE, R.CANCELLED},  # ordered again: the day fell through, the wish did not
+    R.DONE: set(),
+    R.CANCELLED: set(),
+}
+ORDER_LIVE = frozenset({R.ORDERED, R.BOOKED})

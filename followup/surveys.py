@@ -1,5 +1,6 @@
-"""Step 7: what the patient says. Leaves one Response for each instrument and time point, its score, an alert where an
-answer is worrying, and the event done. Every step here holds the event's row, so two devices take turns."""
+"""Step 7: what the patient says. Leaves one Response for each instrument and time point with every Answer that led to
+it, its score, an alert where an answer is worrying, and the event done. Every step here holds the event's row, so two
+devices take turns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +12,18 @@ from django.db import transaction
 
 from clinic import clock
 from clinic.status import StepRefused, move
+from clinic.text import clean
 from followup import alerts, events, instruments, scores
 from followup.instruments import Question
-from followup.models import FollowUpEvent, Instrument, Response
+from followup.models import Answer, FollowUpEvent, Instrument, Response
 from followup.models.alert import AlertKind
 from followup.models.event import EventKind, FollowUpEventQuerySet
-from followup.models.survey import Mode
-from followup.states import RESPONSE_MOVES, EventStatus, ResponseStatus
+from followup.models.survey import CORRECTION, Absent, Mode
+from followup.states import RESPONSE_FINISHED, RESPONSE_MOVES, EventStatus, ResponseStatus
 from scheduling.states import EpisodeStatus
+
+# Whom calls did not reach has missed the time point for us; their own link still works while the window is open.
+ASKED = (EventStatus.OPEN, EventStatus.MISSED)
 
 
 class SurveyClosed(StepRefused):
@@ -62,7 +67,7 @@ def standing(event: FollowUpEvent, *, at: datetime) -> Standing:
     if event.status == EventStatus.DONE:
         return Standing.DONE
     stopped = episode.patient.deceased or episode.status in (EpisodeStatus.CANCELLED, EpisodeStatus.LOST)
-    if event.kind == EventKind.MRI or event.status != EventStatus.OPEN or stopped or episode.anchor_at is None:
+    if event.kind == EventKind.MRI or event.status not in ASKED or stopped or episode.anchor_at is None:
         return Standing.OVER
     if not event.before_injection and not episode.injected:
         return Standing.EARLY
@@ -84,6 +89,11 @@ def pages(event: FollowUpEvent) -> tuple[Page, ...]:
     return _Form(event).pages()
 
 
+def history(event: FollowUpEvent) -> list[Answer]:
+    """Every answer to this event as it was given, the last one last."""
+    return list(Answer.objects.filter(response__event=event).select_related("response__instrument"))
+
+
 def not_asked(event: FollowUpEvent) -> list[str]:
     """Why some questionnaires of this event cannot be asked, for the coordinator."""
     language = event.episode.patient.language
@@ -102,12 +112,15 @@ def save_answer(
     by: str = "",
     input_mode: str = "",
 ) -> Response:
-    """Keep one answer; None is "skipped". A completed response stays as it is."""
+    """Keep one answer; None is "skipped". A finished response stays as it is. Who had been given up by phone and now
+    begins to answer has the survey opened again."""
     form = _held(event)
     if form.event.status != EventStatus.DONE:
         form.refuse_unless_open(at=at)
-    form.put(instrument, link_id, value)
+    form.put(instrument, link_id, value, several=mode == Mode.PAPER, input_mode=input_mode)
     form.write(at=at, mode=mode, by=by)
+    if form.event.status == EventStatus.MISSED:
+        events.reopen(form.event, by=by or "patient", at=at, reason="The patient began to answer.")
     return form.responses[instrument]
 
 
@@ -137,10 +150,17 @@ def answer(event: FollowUpEvent, *, answers: Mapping[str, Mapping[str, Any]], at
 
 @transaction.atomic
 def record(
-    event: FollowUpEvent, *, answers: Mapping[str, Mapping[str, Any]], mode: str, by: str, at: datetime
+    event: FollowUpEvent,
+    *,
+    answers: Mapping[str, Mapping[str, Any]],
+    mode: str,
+    by: str,
+    at: datetime,
+    rest_unanswered: bool = False,
 ) -> FollowUpEvent:
-    """Enter what a patient said by phone or wrote on paper, and close the event. What was not answered counts as
-    skipped. Paper filled in on time may be entered until a week after the window."""
+    """Enter what a patient said by phone or wrote on paper, and close the event. What the patient has answered already
+    stays theirs unless `answers` says otherwise. Questions without an answer are refused, or with `rest_unanswered`
+    marked as not answered by whoever says so. Paper filled in on time may be entered until a week after the window."""
     if mode not in (Mode.PHONE, Mode.PAPER) or not by:
         raise BadAnswer("Say whether the answers came by phone or on paper, and who took them.")
     form = _held(event)
@@ -148,12 +168,32 @@ def record(
         form.refuse_unless_open(at=at)
     for code, items in answers.items():
         for link_id, value in items.items():
-            form.put(code, link_id, value)
-    for page in form.pages():
-        if not page.answered:
-            form.put(page.instrument.code, page.question.link_id, None)
+            form.put(code, link_id, value, several=mode == Mode.PAPER)
+    if rest_unanswered:
+        for page in form.pages():
+            if not page.answered:
+                form.put(page.instrument.code, page.question.link_id, None, absent=Absent.UNKNOWN)
     form.write(at=at, mode=mode, by=by)
     return _complete(form, by=by, at=at)
+
+
+@transaction.atomic
+def amend(response: Response, *, answers: Mapping[str, Any], reason: str, by: str, at: datetime) -> Response:
+    """Correct a finished response: link id -> value. What was answered before is kept beside it with who, when and why;
+    the score is made again, and a worrying correction raises an alert like any answer."""
+    if not (reason := clean(reason, lines=True)) or not by:
+        raise BadAnswer("Say why the answers are corrected, and who corrects them.")
+    form = _held(response.event)
+    response = form.responses[response.instrument_code]
+    if response.status not in RESPONSE_FINISHED:
+        raise SurveyClosed(f"{response} is not finished: there is nothing to correct yet. Enter the answers instead.")
+    form.correct(response, answers)
+    form.keep_history(at=at, mode=CORRECTION, by=by, reason=reason)
+    columns = {"answers": response.answers, **scores.columns(response)}
+    response = move(response, ResponseStatus.AMENDED, moves=RESPONSE_MOVES, by=by, at=at, reason=reason, also=columns)
+    form.alert_red_flags(at=at)
+    scores.alert_if_pain_rose(form.event, at=at)
+    return response
 
 
 class _Form:
@@ -163,6 +203,7 @@ class _Form:
         self.event = event
         self.responses = {r.instrument_code: r for r in event.responses.select_related("instrument")}
         self.changed: set[str] = set()
+        self.given: list[tuple[str, Answer]] = []  # by code, what is not in the history yet
         # Once begun, a survey keeps its wording, whatever has been loaded since.
         begun = {code: response.instrument for code, response in self.responses.items()}
         self.wordings = instruments.wordings_in(event.episode.patient.language) | begun
@@ -187,28 +228,67 @@ class _Form:
             for number, (code, question) in enumerate(every, start=1)
         )
 
-    def put(self, code: str, link_id: str, value: object) -> None:
-        """Take one answer. Of the line and the number one is answered, and the other is thereby skipped: never
-        calculated from it."""
-        question = next((q for q in self._questions(code) if q.link_id == link_id), None)
-        if question is None or code not in (*self.asked, *self.others):
-            raise BadAnswer(f"{self.event} does not ask that question.")
-        if not question.allows(value):
-            raise BadAnswer(f"That is not an answer to: {question.text}")
-        self._keep(code, link_id, value)
+    def put(
+        self,
+        code: str,
+        link_id: str,
+        value: object,
+        *,
+        absent: str = Absent.DECLINED,
+        several: bool = False,
+        input_mode: str = "",
+    ) -> None:
+        """Take one answer, on paper perhaps `several` marks. Of the line and the number one is answered, and the other
+        is thereby skipped: never calculated from it."""
+        self._check(code, link_id, value, several=several)
+        self._keep(code, link_id, value, absent=absent, input_mode=input_mode)
         other = instruments.alternative_to(self.wordings[code])
         if value is not None and other in self.wordings and (other in self.asked or other in self.responses):
-            self._keep(other, link_id, None)
+            self._keep(other, link_id, None, absent=Absent.OTHER_SCALE)
+
+    def correct(self, response: Response, answers: Mapping[str, Any]) -> None:
+        """Take what differs from what a finished response says."""
+        code = response.instrument_code
+        other = self.responses.get(instruments.alternative_to(response.instrument))
+        for link_id, value in answers.items():
+            self._check(code, link_id, value, several=response.mode == Mode.PAPER)
+            if value is not None and other is not None and other.answers.get(link_id) is not None:
+                raise BadAnswer(f"This was answered on the other scale: correct it there ({other.instrument.title}).")
+            if link_id not in response.answers or response.answers[link_id] != value:
+                self._note(code, link_id, value, absent=Absent.UNKNOWN)
+        if code not in self.changed:
+            raise BadAnswer("Nothing of this differs from what was answered.")
 
     def write(self, *, at: datetime, mode: str, by: str) -> None:
+        """Keep what was put. An answer that says what was said before is a sign of life and no new answer: whoever
+        gave it first keeps it."""
+        said = {code for code, answer in self.given if answer.absent != Absent.UNKNOWN}
         for code in sorted(self.changed):
             response = self.responses[code]
+            if code in said or response.started_at is None:
+                response.mode, response.recorded_by = mode, by
             response.started_at = response.started_at or at
             response.last_answer_at = at
-            response.mode, response.recorded_by = mode, by
             response.save()
-        self._alert_red_flags(at=at)
+        self.keep_history(at=at, mode=mode, by=by)
+        self.alert_red_flags(at=at)
         self.changed.clear()
+
+    def keep_history(self, *, at: datetime, mode: str, by: str, reason: str = "") -> None:
+        for code, answer in self.given:
+            answer.response = self.responses[code]
+            answer.at, answer.mode, answer.by, answer.reason = at, mode, by, reason
+        Answer.objects.bulk_create([answer for _, answer in self.given])
+        self.given.clear()
+
+    def alert_red_flags(self, *, at: datetime) -> None:
+        for code in sorted(self.changed):
+            answers, wording = self.responses[code].answers, self.wordings[code]
+            if wording.scoring == "symptoms" and True in answers.values():
+                asked = instruments.for_staff(wording)  # an alert that nobody at the desk can read helps nobody
+                yes = [question.text for question in asked if answers.get(question.link_id) is True]
+                for text in yes:
+                    alerts.raise_alert(self.event, kind=AlertKind.RED_FLAG, detail=f"{text} Yes.", at=at)
 
     def _questions(self, code: str) -> tuple[Question, ...]:
         wording = self.wordings.get(code)
@@ -228,23 +308,35 @@ class _Form:
             instead=self._page(other, same, number=number, of=of, as_number=True) if same else None,
         )
 
-    def _keep(self, code: str, link_id: str, value: object) -> None:
+    def _check(self, code: str, link_id: str, value: object, *, several: bool) -> None:
+        question = next((q for q in self._questions(code) if q.link_id == link_id), None)
+        if question is None or code not in (*self.asked, *self.others, *self.responses):
+            raise BadAnswer(f"{self.event} does not ask that question.")
+        # Only the ODI has a rule for a section in which several statements are marked.
+        if isinstance(value, list) and several and self.wordings[code].scoring == "odi":
+            fits = len(value) > 1 and all(mark is not None and question.allows(mark) for mark in value)
+            fits = fits and len(set(value)) == len(value)
+        else:
+            fits = question.allows(value)
+        if not fits:
+            raise BadAnswer(f"That is not an answer to: {question.text}")
+
+    def _keep(self, code: str, link_id: str, value: object, *, absent: str, input_mode: str = "") -> None:
         if code not in self.responses:
             wording = self.wordings[code]
             self.responses[code] = Response(event=self.event, instrument=wording, instrument_code=code, answers={})
         response = self.responses[code]
-        if response.status != ResponseStatus.COMPLETED:
-            response.answers[link_id] = value
-            self.changed.add(code)
+        if response.status in RESPONSE_FINISHED:
+            return
+        self.changed.add(code)
+        if link_id not in response.answers or response.answers[link_id] != value:
+            self._note(code, link_id, value, absent=absent, input_mode=input_mode)
 
-    def _alert_red_flags(self, *, at: datetime) -> None:
-        for code in sorted(self.changed):
-            answers, wording = self.responses[code].answers, self.wordings[code]
-            if wording.scoring == "symptoms" and True in answers.values():
-                asked = instruments.for_staff(wording)  # an alert that nobody at the desk can read helps nobody
-                yes = [question.text for question in asked if answers.get(question.link_id) is True]
-                for text in yes:
-                    alerts.raise_alert(self.event, kind=AlertKind.RED_FLAG, detail=f"{text} Yes.", at=at)
+    def _note(self, code: str, link_id: str, value: object, *, absent: str, input_mode: str = "") -> None:
+        self.changed.add(code)
+        self.responses[code].answers[link_id] = value
+        why = absent if value is None else ""
+        self.given.append((code, Answer(link_id=link_id, value=value, absent=why, input_mode=input_mode)))
 
 
 def _rows() -> FollowUpEventQuerySet:

@@ -4,7 +4,7 @@ hear about them."""
 from celery import shared_task
 
 from clinic.tasks import run_parts
-from followup import events, outcomes, reminders
+from followup import events, orders, outcomes, reminders
 
 
 @shared_task(name="followup.sweep")
@@ -14,6 +14,7 @@ def sweep() -> dict[str, int]:
         {
             "events_opened": events.open_due,
             "events_missed": events.miss_overdue,
+            "orders_settled": orders.settle,
             "episodes_completed": outcomes.complete_due,
             "messages_queued": reminders.queue_due,
         },

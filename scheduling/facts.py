@@ -70,9 +70,10 @@ def _history(evaluation: Evaluation, *, born: date | None) -> dict[str, Any]:
 
 
 def _imaging(evaluation: Evaluation) -> dict[str, Any]:
-    """Facts about the discs to be treated, level by level; a level without a reading has None in every list."""
+    """Facts about the discs to be treated, level by level; a level that was not read, or that two readers see
+    differently, has None in every list."""
     levels, study = evaluation.target_levels, evaluation.mri
-    read = {disc.level: disc for disc in study.discs.all()} if study else {}
+    read = study.findings() if study else {}
     discs = [read.get(level) for level in levels]
     scales = {disc.scale for disc in discs if disc}
     acquired = study.acquired_on if study else None

@@ -6,15 +6,16 @@ depend on the rows alone, never on the moment of asking, so that an unchanged da
 import hashlib
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import Q, Sum
+from django.db.models import Exists, OuterRef, Q, Sum
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext
 from icalendar import Calendar, Event
 
@@ -22,7 +23,7 @@ from clinic import languages, links
 from clinic.models import Link, Patient, Practitioner, Site
 from clinic.models.links import Purpose
 from clinic.text import clean
-from scheduling.models import Appointment, Closure, Reservation, Resource
+from scheduling.models import Appointment, Closure, Episode, Reservation, Resource
 from scheduling.models.appointment import ReservationKind
 from scheduling.models.protocol import ResourceKind
 from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus
@@ -45,16 +46,21 @@ SUBJECTS: dict[str, type[Subject]] = {kind._meta.label: kind for kind in (Resour
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One VEVENT before it is written down. Its uid lives as long as the thing, through every move."""
+    """One VEVENT before it is written down. Its uid lives as long as the thing, through every move. Two dates instead
+    of two instants make it last whole days; the end is the day after the last."""
 
     uid: uuid.UUID
-    start: datetime
-    end: datetime
+    start: datetime | date
+    end: datetime | date
     sequence: int
     changed_at: datetime
     status: str
     summary: str
     location: str
+
+
+# What a higher app shows a patient beside their appointments, once they are treated: settings.FEED_SOURCES names it.
+Source = Callable[[Patient, DateTimeTZRange], Iterable[Entry]]
 
 
 def link_for(subject: Subject) -> Link:
@@ -76,7 +82,8 @@ def calendar(link: Link, *, at: datetime) -> bytes | None:
     window = DateTimeTZRange(at - BACK, at + AHEAD)
     if isinstance(subject, Patient):
         with languages.speaking(subject.language):
-            return _written(gettext("Appointments"), subject.site, _visits(subject, window, at=at))
+            entries = [*_visits(subject, window, at=at), *_afterwards(subject, window)]
+            return _written(gettext("Appointments"), subject.site, entries)
     if isinstance(subject, Resource):
         return _written(subject.name, subject.site, _taken(subject, window, summary="Reserved", at=at))
     resource = Resource.objects.filter(practitioner=subject).first()
@@ -91,7 +98,10 @@ def etag(calendar: bytes) -> str:
 
 def _subject(link: Link) -> Subject | None:
     kind = SUBJECTS.get(link.about)
-    found = kind.objects.filter(pk=link.about_id).select_related("site").first() if kind else None
+    rows = kind._default_manager.filter(pk=link.about_id).select_related("site") if kind else None
+    if rows is not None and kind is Patient:
+        rows = rows.annotate(treated=Exists(Episode.objects.filter(patient=OuterRef("pk"), injected=True)))
+    found = rows.first() if rows is not None else None
     if found is None or not getattr(found, "active", True):
         return None
     if isinstance(found, Practitioner) and found.user and not found.user.is_active:
@@ -124,6 +134,19 @@ def _visits(patient: Patient, window: DateTimeTZRange, *, at: datetime) -> list[
         )
         for row in appointments
     ]
+
+
+def _afterwards(patient: Patient, window: DateTimeTZRange) -> list[Entry]:
+    """What other parts of the service show a treated patient. Who is not is spared the questions."""
+    if not getattr(patient, "treated", False):
+        return []
+    sources: list[Source] = [import_string(name) for name in settings.FEED_SOURCES]
+    return [entry for source in sources for entry in source(patient, window)]
+
+
+def uid_of(kind: str, key: str) -> uuid.UUID:
+    """A uid for what has none of its own: always the same, and nobody can guess from it what it stands for."""
+    return uuid.UUID(bytes=salted_hmac(kind, key, secret=settings.LINK_KEY).digest()[:16])
 
 
 def _taken(resource: Resource, window: DateTimeTZRange, *, summary: str, at: datetime) -> list[Entry]:
@@ -162,7 +185,7 @@ def _step_entry(row: Reservation, summary: str, location: Iterable[str]) -> Entr
 def _closure_entry(closure: Closure, location: str) -> Entry:
     reopened = closure.reopened_at is not None
     return Entry(
-        uid=uuid.UUID(bytes=salted_hmac("scheduling.closure", str(closure.pk), secret=settings.LINK_KEY).digest()[:16]),
+        uid=uid_of("scheduling.closure", str(closure.pk)),
         start=closure.during.lower,
         end=closure.during.upper,
         sequence=int(reopened),
@@ -201,22 +224,27 @@ def _written(name: str, site: Site, entries: Iterable[Entry]) -> bytes:
     feed.add("X-WR-TIMEZONE", site.time_zone)  # only how to show it: every instant below is UTC
     feed.add("REFRESH-INTERVAL", POLL, parameters={"VALUE": "DURATION"})
     feed.add("X-PUBLISHED-TTL", "PT1H")
-    for entry in sorted(entries, key=lambda entry: (entry.start, entry.uid)):
+    for entry in sorted(entries, key=lambda entry: (_plain(entry.start).isoformat(), entry.uid)):
         feed.add_component(_event(entry))
     return feed.to_ical()
+
+
+def _plain(moment: datetime | date) -> datetime | date:
+    return moment.astimezone(UTC) if isinstance(moment, datetime) else moment
 
 
 def _event(entry: Entry) -> Event:
     event = Event()
     event.add("UID", str(entry.uid))
-    event.add("DTSTART", entry.start.astimezone(UTC))
-    event.add("DTEND", entry.end.astimezone(UTC))
+    event.add("DTSTART", _plain(entry.start))
+    event.add("DTEND", _plain(entry.end))
     # Without METHOD the two mean the same (RFC 5545 3.8.7.2), and neither may be "now".
     event.add("DTSTAMP", entry.changed_at.astimezone(UTC))
     event.add("LAST-MODIFIED", entry.changed_at.astimezone(UTC))
     event.add("SEQUENCE", entry.sequence)
     event.add("STATUS", entry.status)
-    event.add("TRANSP", "OPAQUE" if entry.status == CONFIRMED else "TRANSPARENT")
+    busy = entry.status == CONFIRMED and isinstance(entry.start, datetime)  # a patient's plan leaves their day free
+    event.add("TRANSP", "OPAQUE" if busy else "TRANSPARENT")
     event.add("CLASS", "PRIVATE")
     event.add("SUMMARY", clean(entry.summary))
     event.add("LOCATION", clean(entry.location))

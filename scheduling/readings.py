@@ -18,7 +18,7 @@ from clinic.models import Patient, Site
 from clinic.status import note
 from clinic.text import clean
 from scheduling.models import DiscReading, MriStudy, Verdict
-from scheduling.models.mri import Level, Scale
+from scheduling.models.mri import Level, ReaderRole, Scale
 from scheduling.states import VerdictStatus
 
 COLUMNS = {  # as they are named in the file -> field of DiscReading
@@ -233,7 +233,7 @@ def _keep_study(
     study.save(update_fields=["patient", "acquired_on"])
     report.studies += 1
     report.unassigned += study.patient_id is None
-    kept = {disc.level: disc for disc in study.discs.all()}
+    kept = {disc.level: disc for disc in study.discs.filter(role=ReaderRole.FIRST)}
     for reading in discs:
         _keep_disc(study, reading, kept=kept.get(reading.level), report=report)
 

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from clinic import links
 from clinic.models import StaffMember, StatusChange
 from clinic.urls import api
-from followup import events
+from followup import adverse, events
 from followup.demo import walk
 from followup.models import FollowUpEvent
 from scheduling import closures, reminders, waitlist
@@ -39,6 +39,8 @@ def whole_path(site, patient, at):
     events.open_due(at=injection.ended_at)
     event = FollowUpEvent.objects.get(episode=injection.episode, code="day-3")
     walk.follow_up(event, vas=40, at=injection.ended_at + 3 * DAY, worried=True)
+    sore = {"term": "Soreness", "ctcae_version": "5.0", "grade": 1, "onset_on": injection.ended_at.date()}
+    adverse.record(injection.episode, by=walk.BY, at=injection.ended_at + DAY, **sore)
     return site
 
 

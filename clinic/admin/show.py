@@ -27,7 +27,7 @@ TONES = {
     "accepted": OK, "signed": OK, "eligible": OK, "confirmed": OK, "arrived": OK, "fulfilled": OK, "ready": OK,
     "released": OK, "used": OK, "done": OK, "completed": OK, "active": OK, "sent": OK, "met": OK, "pass": OK,
     "booked": INFO, "received": INFO, "planned": INFO, "open": INFO, "allocated": INFO, "collected": INFO,
-    "sending": INFO, "acknowledged": INFO, "due": INFO, "in-progress": INFO,
+    "amended": OK, "sending": INFO, "acknowledged": INFO, "due": INFO, "in-progress": INFO,
     "held": ("held", "◌"), "draft": WARN, "cannot_decide": WARN, "quarantined": WARN, "thawed": WARN,
     "unknown": WARN, "lost": WARN, "missed": WARN,
     "fail": STOP, "warn": WARN, "waiting": INFO, "placed": OK, "lapsed": WARN,

@@ -2,6 +2,7 @@
 
 from django import forms
 from django.contrib import admin
+from django.utils import timezone
 
 from clinic.admin import show
 from clinic.admin.pages import VisibleRelatedFilter
@@ -21,6 +22,12 @@ class DoneForm(StepForm):
     )
 
 
+def unseen(alert, at) -> str:
+    """For how long nobody has acknowledged it, in a word or two."""
+    word = "overdue" if alerts.overdue(alert, at=at) else "unseen"
+    return f"{word}, {alerts.age(alert, at=at)}"
+
+
 @admin.register(Alert)
 class AlertAdmin(StepAdmin):
     section, place = AFTERWARDS, 10
@@ -31,8 +38,10 @@ class AlertAdmin(StepAdmin):
     list_select_related = ("event__episode__patient__site",)
     search_fields = tuple(f"event__episode__patient__{name}" for name in ("family_name", "given_name", "mrn"))
     ordering = ("status", "-raised_at", "pk")
-    fieldsets = ((None, {"fields": ("patient_link", "phone", "what", "detail", "raised", "event", "treatment")}),)
-    readonly_fields = ("patient_link", "phone", "what", "raised", "treatment")
+    fieldsets = (
+        (None, {"fields": ("patient_link", "phone", "what", "detail", "raised", "looked_after", "event", "treatment")}),
+    )
+    readonly_fields = ("patient_link", "phone", "what", "raised", "looked_after", "treatment")
     steps = (
         StepAction(
             name="acknowledge",
@@ -52,8 +61,7 @@ class AlertAdmin(StepAdmin):
             take=alerts.close,
             form=DoneForm,
             available=can_become(ALERT_MOVES, AlertStatus.CLOSED),
-            consequence="Somebody has dealt with it. It cannot be opened again; a new worrying answer raises a new "
-            "one.",
+            consequence="Somebody has dealt with it. It is not opened again; a new worrying answer is a new alert.",
             done=lambda alert: f"Closed: {alert.get_kind_display().lower()} of {alert.event.episode.patient}.",
             main=lambda alert: alert.status == AlertStatus.ACKNOWLEDGED,
         ),
@@ -84,7 +92,15 @@ class AlertAdmin(StepAdmin):
 
     @admin.display(description="State", ordering="status")
     def status_shown(self, alert):
-        return show.state(alert)
+        if alert.status != AlertStatus.RAISED:
+            return show.state(alert)
+        return show.badge(alert.status, unseen(alert, timezone.now()))
+
+    @admin.display(description="Who looks after it")
+    def looked_after(self, alert):
+        if not alert.acknowledged_by:
+            return show.NOTHING
+        return f"{alert.acknowledged_by}, since {show.when(alert.acknowledged_at, show.zone_of(alert))}"
 
     @admin.display(description="Treatment")
     def treatment(self, alert):

@@ -15,9 +15,8 @@ from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, can_become
 from clinic.desk import PEOPLE
 from clinic.models import Patient
 from followup import journey, outcomes, recovery
-from followup.admin import finder
+from followup.admin import dates, finder
 from followup.admin.chart import outcome_of
-from followup.models import FollowUpEvent
 from scheduling import bookings
 from scheduling.models import Appointment, Episode
 from scheduling.models.product import CellSource
@@ -119,7 +118,7 @@ class EpisodeAdmin(StepAdmin):
     panels = (
         Panel("The path", path_of, first=True),
         Panel("Did it help?", lambda episode, request: outcome_of(episode)),
-        Panel("What is due, and when", lambda episode, request: events_of(episode)),
+        Panel("What is due, and when", lambda episode, request: dates.events_of(episode)),
         Panel("Appointments", lambda episode, request: appointments_of(episode)),
         Panel("What the patient may do", lambda episode, request: stages_of(episode)),
         Panel("What we said to this patient", lambda episode, request: messages_panel(episode.patient)),
@@ -140,6 +139,13 @@ class EpisodeAdmin(StepAdmin):
             available=wants_procedure,
             permission="scheduling.add_appointment",
             main=lambda episode: not (expanded(episode) and not episode.harvest_booked),
+        ),
+        StepAction(
+            name="dates",
+            label="Dates to print or save",
+            page=dates.page_of_dates,
+            available=dates.has_dates,
+            permission="followup.view_followupevent",
         ),
         StepAction(
             name="complete",
@@ -181,8 +187,16 @@ class EpisodeAdmin(StepAdmin):
         return super().get_queryset(request).select_related("patient__site", "protocol__product").annotate(**booked)
 
     def get_urls(self):
-        find = self.admin_site.admin_view(finder.find_a_time)
-        return [path("<uuid:object_id>/find/", find, name="scheduling_episode_find"), *super().get_urls()]
+        pages = (
+            ("find/", finder.find_a_time, "find"),
+            ("dates/", dates.sheet, "dates"),
+            ("dates.csv", dates.as_csv, "dates_csv"),
+        )
+        own = [
+            path(f"<uuid:object_id>/{end}", self.admin_site.admin_view(view), name=f"scheduling_episode_{name}")
+            for end, view, name in pages
+        ]
+        return [*own, *super().get_urls()]
 
     @admin.display(description="Patient", ordering="patient__family_name")
     def patient_name(self, episode):
@@ -229,28 +243,6 @@ class EpisodeAdmin(StepAdmin):
         return f"{product.get_regulatory_basis_display()}. {product.regulatory_note}".strip()
 
 
-def events_of(episode):
-    zone = episode.patient.site.zone
-    rows = FollowUpEvent.objects.with_dates().filter(episode=episode).select_related("appointment")
-    lines = (
-        (
-            show.link(event, event.name),
-            event.get_kind_display(),
-            show.day(event.due_on),
-            show.days(event.opens_on, event.closes_on),
-            show.state(event),
-            show.link(event.appointment, show.when(event.appointment.during.lower, zone))
-            if event.appointment
-            else show.NOTHING,
-        )
-        for event in rows.order_by("due_on", "offset", "pk")
-    )
-    columns = ("What", "Kind", "Due", "Counts", "State", "Booked")
-    return show.table(
-        columns, lines, empty="The plan appears when the procedure is booked; its dates follow the injection."
-    )
-
-
 def appointments_of(episode):
     zone = episode.patient.site.zone
     rows = (
@@ -266,7 +258,7 @@ def stages_of(episode):
         (
             dated.stage.name,
             f"{show.day(dated.begins_on)} - {show.day(dated.ends_on) if dated.ends_on else 'until told otherwise'}",
-            show.badge("active", "now") if dated.includes(today) else show.NOTHING,
+            standing_of(dated, today),
             dated.stage.advice,
         )
         for dated in recovery.stages(episode)
@@ -274,6 +266,13 @@ def stages_of(episode):
     return show.table(
         ("Stage", "When", "", "What the patient may do"), rows, empty="The stages have dates once it is booked."
     )
+
+
+def standing_of(dated, today):
+    """Planned until the injection has taken place: its days move with it."""
+    if dated.planned:
+        return show.badge("planned", "planned")
+    return show.badge("active", "now") if dated.includes(today) else show.NOTHING
 
 
 def episodes_of(patient, request):

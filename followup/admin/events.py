@@ -1,5 +1,7 @@
 """Step 7 at the desk: what is due for whom, with its dates; answers by phone, readings of MRI, calls, and waivers."""
 
+from functools import partial
+
 from django import forms
 from django.contrib import admin
 from django.utils import timezone
@@ -8,66 +10,15 @@ from clinic.admin import show
 from clinic.admin.pages import FirstIsDefault, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_become
 from clinic.desk import AFTERWARDS
-from followup import calls, events, imaging, surveys
-from followup.admin import finder
+from clinic.models import Site
+from followup import calls, due, events, imaging, schedule, surveys
+from followup.admin import dates, finder
+from followup.admin.answers import PaperForm, PhoneForm, history_of_event
 from followup.models import FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
-from followup.models.survey import Mode
 from followup.states import EVENT_MOVES, EventStatus
 from scheduling.admin.imaging import ReadingForm, discs_of
 from scheduling.states import APPOINTMENT_LIVE
-
-SKIPPED = ("", "skipped")
-
-
-class AnswersForm(StepForm):
-    """The questions of one survey as the patient would see them, read out on the phone or copied from paper. A line
-    cannot be marked by phone: there the same question is asked as a number."""
-
-    mode = forms.ChoiceField(label="How?", choices=[(Mode.PHONE, Mode.PHONE.label), (Mode.PAPER, Mode.PAPER.label)])
-
-    def prepare(self):
-        self.asked = {}
-        for page in surveys.pages(surveys.dated(self.row.pk)):
-            spoken = page.instead or page
-            name = f"q{page.number}"
-            self.asked[name] = (spoken.instrument.code, spoken.question.link_id)
-            self.fields[name] = field_for(spoken.question)
-
-    def arguments(self):
-        answers = {}
-        for name, (code, link_id) in self.asked.items():
-            answers.setdefault(code, {})[link_id] = self.cleaned_data[name]
-        return {"answers": answers, "mode": self.cleaned_data["mode"]}
-
-
-def field_for(question):
-    """A question as a form field for staff; empty is always "skipped"."""
-    if question.kind == "yes_no":
-        return forms.TypedChoiceField(
-            label=question.text,
-            choices=[SKIPPED, ("yes", "yes"), ("no", "no")],
-            coerce=lambda answer: answer == "yes",
-            empty_value=None,
-            required=False,
-            widget=forms.RadioSelect,
-        )
-    if question.kind == "choice":
-        return forms.TypedChoiceField(
-            label=question.text,
-            choices=[*((option.value, option.text) for option in question.options), SKIPPED],
-            coerce=int,
-            empty_value=None,
-            required=False,
-            widget=forms.RadioSelect(attrs={"class": "stacked"}),
-        )
-    return forms.IntegerField(
-        label=question.text,
-        min_value=question.low,
-        max_value=question.high,
-        required=False,
-        help_text=f"From {question.low} ({question.lower}) to {question.high} ({question.upper}). Empty: skipped.",
-    )
 
 
 class CallForm(StepForm):
@@ -82,9 +33,11 @@ class DueFilter(FirstIsDefault):
     def lookups(self, request, model_admin):
         return (
             ("open", "Everything open"),
+            ("week", "Due this week"),
             ("call", "To call about"),
             ("mri", "MRI to book"),
             ("rebook", "MRI to book again"),
+            ("unneeded", "MRI booked for nothing"),
             ("all", "All, with what is closed"),
         )
 
@@ -92,7 +45,13 @@ class DueFilter(FirstIsDefault):
         at = timezone.now()
         if self.value() == "open":
             return queryset.filter(status=EventStatus.OPEN)
-        chosen = {"call": calls.queue, "mri": imaging.unbooked, "rebook": imaging.needs_rebooking}.get(self.value())
+        chosen = {
+            "week": partial(due.this_week, Site.objects.visible_to(request.user)),
+            "call": calls.queue,
+            "mri": imaging.unbooked,
+            "rebook": imaging.needs_rebooking,
+            "unneeded": events.booked_for_nothing,
+        }.get(self.value())
         return queryset.filter(pk__in=chosen(at=at).values("pk")) if chosen else queryset
 
 
@@ -112,6 +71,10 @@ def askable_now(event) -> bool:
     return is_open(event) and event.opens_on is not None and event.opens_on <= timezone.localdate()
 
 
+def recorded(event) -> str:
+    return f"The answers of {event.episode.patient} for {event.name} are recorded."
+
+
 def booked(event) -> bool:
     return event.appointment is not None and event.appointment.status in APPOINTMENT_LIVE
 
@@ -129,12 +92,13 @@ class FollowUpEventAdmin(StepAdmin):
     fieldsets = (
         ("Whom and what is it about?", {"fields": ("patient_link", "phone", "treatment", "name", "kind")}),
         ("When is it due?", {"fields": ("due", "best", "window")}),
-        ("MRI", {"fields": ("appointment", "mri")}),
+        ("MRI", {"fields": ("appointment", "mri", "booking")}),
     )
-    readonly_fields = ("patient_link", "phone", "treatment", "due", "best", "window")
+    readonly_fields = ("patient_link", "phone", "treatment", "due", "best", "window", "booking")
     panels = (
         Panel("What was seen, disc by disc", lambda event, request: discs_of(event.mri) if event.mri else NO_READING),
         Panel("Answers", lambda event, request: responses_of(event)),
+        Panel("What was said, and when", lambda event, request: history_of_event(event)),
         Panel("Calls", lambda event, request: calls_of(event)),
     )
     steps = (
@@ -142,13 +106,22 @@ class FollowUpEventAdmin(StepAdmin):
             name="answer",
             label="Record answers",
             take=surveys.record,
-            form=AnswersForm,
+            form=PhoneForm,
             available=may_be_asked,
-            consequence="Read the questions out word for word and enter what the patient says. What stays empty "
-            "counts as "
-            "skipped. Recorded answers are never edited.",
-            done=lambda event: f"The answers of {event.episode.patient} for {event.name} are recorded.",
+            consequence="Read the questions out word for word and enter what the patient says. What they have answered "
+            "already stays theirs. It closes the survey; a mistake is corrected afterwards, with a reason.",
+            done=recorded,
             main=askable_now,
+        ),
+        StepAction(
+            name="paper",
+            label="Enter a paper form",
+            take=surveys.record,
+            form=PaperForm,
+            available=may_be_asked,
+            consequence="Copy what the patient wrote: every statement that is marked, and the line in millimetres. It "
+            "closes the survey; a mistake is corrected afterwards, with a reason.",
+            done=recorded,
         ),
         StepAction(
             name="call",
@@ -157,9 +130,8 @@ class FollowUpEventAdmin(StepAdmin):
             form=CallForm,
             available=may_be_asked,
             permission="followup.add_callattempt",
-            consequence=f"After {calls.ATTEMPTS} calls without an answer the patient is left in peace until the next "
-            f"time "
-            "point.",
+            consequence=f"After {calls.ATTEMPTS} calls in vain the time point is missed, and the patient is left in "
+            "peace until the next one. The link in their e-mail works until the window closes.",
             done=lambda call: (
                 f"The call to {call.event.episode.patient} is logged: {call.get_outcome_display().lower()}."
             ),
@@ -174,6 +146,14 @@ class FollowUpEventAdmin(StepAdmin):
             main=True,
         ),
         StepAction(
+            name="move-mri",
+            label="Find a day that counts for the MRI",
+            page=lambda event: finder.page_for_move(event.appointment),
+            available=lambda event: event.needs_rebooking,
+            permission="scheduling.add_appointment",
+            main=True,
+        ),
+        StepAction(
             name="read",
             label="Record the MRI",
             take=imaging.read,
@@ -183,7 +163,7 @@ class FollowUpEventAdmin(StepAdmin):
             consequence="What a reader saw, disc by disc. It closes this follow-up and cannot be undone.",
             done=lambda study: f"The MRI of {study.patient} is recorded.",
             then=lambda study: FollowUpEvent.objects.get(mri=study),
-            main=booked,
+            main=lambda event: booked(event) and not event.needs_rebooking,
         ),
         StepAction(
             name="waive",
@@ -209,7 +189,7 @@ class FollowUpEventAdmin(StepAdmin):
     )
 
     def get_queryset(self, request):
-        rows = super().get_queryset(request).with_dates()
+        rows = super().get_queryset(request).with_dates().with_scan(timezone.now())
         rows = rows.select_related("episode__patient__site", "episode__protocol", "appointment", "mri")
         return rows.order_by("due_on", "pk")
 
@@ -243,7 +223,17 @@ class FollowUpEventAdmin(StepAdmin):
 
     @admin.display(description="State", ordering="status")
     def status_shown(self, event):
-        return show.state(event)
+        return dates.state_of(event)
+
+    @admin.display(description="Day of the MRI")
+    def booking(self, event):
+        """Where the booked day stands, or the day that the clinic's calendar suggests."""
+        counts = f"It counts from {show.day(event.opens_on)} to {show.day(event.closes_on)}."
+        if event.needs_rebooking:
+            return f"Needs rebooking: it is booked on {show.day(event.scan_on)}. {counts}"
+        if event.kind != EventKind.MRI or not is_open(event) or event.due_on is None or booked(event):
+            return show.NOTHING
+        return f"Suggested: {schedule.said(event, schedule.suggest(event, at=timezone.now())).rstrip('.')}."
 
 
 NO_READING = show.NOTHING

@@ -3,7 +3,6 @@ changes nothing; the POST holds, books or moves. A move first shows which follow
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -22,13 +21,12 @@ from clinic.admin import show
 from clinic.admin.pages import DateInput
 from clinic.admin.steps import StepAction, add_steps
 from clinic.status import StepRefused
-from followup import imaging, plan
+from followup import imaging, schedule
 from followup.models import FollowUpEvent
 from followup.models.event import EventKind
-from followup.states import EventStatus
 from scheduling import bookings
 from scheduling.admin.appointments import named
-from scheduling.admin.options import Offer, offers, unseal
+from scheduling.admin.options import Offer, add_consequence, offers, unseal
 from scheduling.models import Appointment, Episode, Resource
 from scheduling.models.protocol import ResourceKind, StepCode, Visit
 from scheduling.models.resource import Weekday
@@ -36,6 +34,7 @@ from scheduling.search import HalfDay
 from scheduling.states import APPOINTMENT_AHEAD
 
 OFFERED = 12
+EVERY_TIME = 1000  # of a window of weeks: the nearest to the due date are chosen among all of them
 
 
 class SearchForm(forms.Form):
@@ -87,8 +86,11 @@ class Quest:
         row = self.event
         if row is None and self.moving:
             row = FollowUpEvent.objects.filter(appointment=self.moving).first()
-        dated = FollowUpEvent.objects.with_dates().get(pk=row.pk) if row else None
-        return dated if dated and dated.due_on else None
+        if row is None:
+            return None
+        dated = FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "episode__protocol")
+        dated = dated.get(pk=row.pk)
+        return dated if dated.due_on else None
 
     @property
     def title(self) -> str:
@@ -174,13 +176,17 @@ def search(quest: Quest, asked, at) -> tuple[list[Offer], str, Sequence[str]]:
             people=[resource.pk for resource in asked["people"]],
             ignore=quest.moving,
             at=at,
-            limit=OFFERED,
+            limit=EVERY_TIME if dates else OFFERED,
         )
     except StepRefused as refused:
         return [], str(refused), ()
     if found.shortage:
         return [], found.shortage.sentence, found.shortage.blocking
-    return offers(found.options, quest.episode.patient.site.zone, reasons=found.reasons), "", ()
+    zone = quest.episode.patient.site.zone
+    if dates:
+        nearest = schedule.nearest_first(found.options, dates, zone=zone)[:OFFERED]
+        return offers([option for option, _ in nearest], zone, reasons=[why for _, why in nearest]), "", ()
+    return offers(found.options, zone, reasons=found.reasons), "", ()
 
 
 def context_for(request, episode, form, quest, at) -> dict[str, Any]:
@@ -196,7 +202,7 @@ def context_for(request, episode, form, quest, at) -> dict[str, Any]:
         "offers": [(offer, choice(request, offer)) for offer in found],
         "shortage": shortage,
         "blocking": blocking,
-        "window": window_of(quest) if quest else "",
+        "window": window_of(quest, at) if quest else "",
         "chosen": preview(quest, chosen) if chosen else None,
         "now": named(quest.moving) if quest and quest.moving else "",
         "back": back,
@@ -211,25 +217,28 @@ def choice(request, offer: Offer) -> str:
     return f"{request.path}?{query.urlencode()}"
 
 
-def window_of(quest: Quest) -> str:
-    """Between which days an MRI counts, in words."""
+def window_of(quest: Quest, at) -> str:
+    """Between which days an MRI counts, and which of them the clinic's calendar suggests, in words."""
     event = quest.dates
     if event is None:
         return ""
     return (
         f"{event.name}: due {show.day(event.due_on)}. Best between {show.day(event.optimal_opens_on)} and "
         f"{show.day(event.optimal_closes_on)}; it counts from {show.day(event.opens_on)} to "
-        f"{show.day(event.closes_on)}."
-    )
+        f"{show.day(event.closes_on)}. Suggested: {schedule.said(event, schedule.suggest(event, at=at))}"
+    ).rstrip(".") + "."
 
 
 @dataclass
 class Preview:
-    """What a move brings with it."""
+    """What a move brings with it: every open follow-up event, old and new."""
 
     offer: Offer
-    rows: list[tuple[str, date, date]]
-    scans: list[str]
+    rows: Sequence[schedule.Redated]
+
+    @property
+    def consequence(self) -> str:
+        return schedule.consequence(self.rows)
 
 
 def preview(quest: Quest, sealed: str) -> Preview | None:
@@ -238,30 +247,23 @@ def preview(quest: Quest, sealed: str) -> Preview | None:
         option = unseal(sealed)
     except StepRefused:
         return None
-    zone = quest.episode.patient.site.zone
-    chosen = Preview(offer=offers([option], zone)[0], rows=[], scans=[])
-    before, after = quest.episode.anchor_at, injection_start(option)
-    if quest.visit != Visit.PROCEDURE or before is None or after is None:
-        return chosen
-    rows = FollowUpEvent.objects.filter(episode=quest.episode, status=EventStatus.OPEN).select_related("appointment")
-    rows = list(rows.order_by("offset", "pk"))
-    changes = plan.preview(before, after, zone, [planned(event) for event in rows])
-    for event, change in sorted(zip(rows, changes, strict=True), key=lambda pair: pair[1].old.due_on):
-        chosen.rows.append((event.name, change.old.due_on, change.new.due_on))
-        if event.appointment and event.appointment.status in APPOINTMENT_AHEAD:
-            on = clock.local_date(event.appointment.during.lower, zone)
-            if not change.new.opens_on <= on <= change.new.closes_on:
-                chosen.scans.append(f"{event.name} on {show.day(on)} falls out of its window and must be booked again.")
-    return chosen
+    after = injection_start(option) if quest.visit == Visit.PROCEDURE else None
+    rows = schedule.preview(quest.episode, anchor_at=after) if after else ()
+    return Preview(offer=offers([option], quest.episode.patient.site.zone)[0], rows=rows)
 
 
-def planned(event: FollowUpEvent) -> plan.Event:
-    return plan.Event(
-        key=event.code,
-        offset=plan.Offset(event.offset, event.unit),
-        optimal=plan.Window(event.optimal_before, event.optimal_after),
-        permitted=plan.Window(event.permitted_before, event.permitted_after),
-    )
+def brings(appointment: Appointment, option) -> str:
+    """What it would change after the injection if this visit went there: for other pages that offer times."""
+    if appointment.visit == Visit.PROCEDURE and (after := injection_start(option)):
+        return schedule.consequence(schedule.preview(appointment.episode, anchor_at=after))
+    event = FollowUpEvent.objects.with_dates().filter(appointment=appointment).first()
+    on = clock.local_date(option.start, appointment.site.zone)
+    if event is None or event.due_on is None or event.opens_on <= on <= event.closes_on:
+        return ""
+    return f"{event.name} would not count: it counts from {show.day(event.opens_on)} to {show.day(event.closes_on)}."
+
+
+add_consequence(brings)
 
 
 def injection_start(option):
@@ -280,6 +282,8 @@ def take(request, quest: Quest, at):
         elif quest.event:
             row = imaging.book(quest.event, option=option, **who_and_when).appointment
             words = f"Booked: {named(row)}. The patient is told by e-mail."
+            if warning := imaging.scanner_warning(imaging.scans().get(pk=quest.event.pk)):
+                messages.warning(request, warning)
         elif request.POST.get("act") == "hold":
             row = bookings.hold(quest.episode, visit=quest.visit, option=option, **who_and_when)
             words = (

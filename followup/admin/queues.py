@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from django.db.models import Case, Exists, OuterRef, Value, When
+from django.db.models import Exists, OuterRef
 
 from clinic.admin import show
 from clinic.desk import Line, Queue, register
-from followup import calls, imaging
+from clinic.models import Site
+from followup import alerts, calls, due, events, imaging
 from followup.admin import finder
 from followup.models import Alert, FollowUpEvent
 from followup.states import AlertStatus
@@ -15,10 +16,16 @@ from scheduling.models.protocol import Visit
 from scheduling.states import APPOINTMENT_LIVE, EpisodeStatus
 
 
-def open_alerts(user, at: datetime):
-    rows = Alert.objects.visible_to(user).exclude(status=AlertStatus.CLOSED)
-    unseen = Case(When(status=AlertStatus.RAISED, then=Value(0)), default=Value(1))
-    return rows.select_related("event__episode__patient__site").order_by(unseen, "raised_at", "pk")
+def alert_line(alert, at: datetime) -> Line:
+    """Whom to call today; in red until somebody says that they do."""
+    words = f"{alert.get_kind_display()}: {alert.detail} Phone {phone(alert.event)}."
+    if alert.status == AlertStatus.RAISED:
+        late = alerts.overdue(alert, at=at)
+        todo = "Overdue since the day it came in: call now." if late else "Call today."
+        loud = f"Nobody has seen it for {alerts.age(alert, at=at)}. {todo}"
+        return Line(str(alert.event.episode.patient), words, show.page_of(alert), "Look", loud=loud)
+    words = f"{words} {alert.acknowledged_by} looks after it."
+    return Line(str(alert.event.episode.patient), words, show.page_of(alert), "Look")
 
 
 def to_book(user, at: datetime):
@@ -40,13 +47,8 @@ def phone(event) -> str:
 register(
     Queue(
         title="Worrying answers",
-        rows=open_alerts,
-        line=lambda alert, at: Line(
-            str(alert.event.episode.patient),
-            f"{alert.get_kind_display()}: {alert.detail} Phone {phone(alert.event)}. {alert.get_status_display()}.",
-            show.page_of(alert),
-            "Look",
-        ),
+        rows=lambda user, at: alerts.waiting().visible_to(user),
+        line=alert_line,
         everything=lambda: show.list_of(Alert, status__in="raised,acknowledged"),
         empty="None. A red-flag answer, or pain that rose since the baseline, appears here the same day.",
         permission="followup.view_alert",
@@ -111,5 +113,33 @@ register(
         permission="followup.view_followupevent",
         place=100,
         urgent=True,
+    ),
+    Queue(
+        title="MRIs booked for nothing",
+        rows=mine(events.booked_for_nothing),
+        line=lambda event, at: Line(
+            str(event.episode.patient),
+            f"{event.name} is {event.get_status_display().lower().partition(':')[0]}, but is booked on "
+            f"{show.day(event.scan_on)}",
+            show.step_page(event.appointment, "cancel"),
+            "Cancel it",
+        ),
+        everything=lambda: show.list_of(FollowUpEvent, work="unneeded"),
+        empty="None. If an injection is cancelled or an MRI is waived, the MRI that stays booked appears here.",
+        permission="followup.view_followupevent",
+        place=101,
+    ),
+    Queue(
+        title="Due this week",
+        rows=lambda user, at: due.this_week(Site.objects.visible_to(user), at=at),
+        line=lambda event, at: Line(
+            str(event.episode.patient),
+            f"{event.name}, due {show.day(event.due_on)}; counts until {show.day(event.closes_on)}",
+            show.page_of(event),
+        ),
+        everything=lambda: show.list_of(FollowUpEvent, work="week"),
+        empty="Nothing is due from Monday to Sunday of this week.",
+        permission="followup.view_followupevent",
+        place=120,
     ),
 )

@@ -30,15 +30,10 @@ class ScoreForm(StepForm):
 
 
 class DischargeForm(StepForm):
-    escorted_by = forms.CharField(label="Who takes the patient home?", max_length=120)
-    note = forms.CharField(
-        label="Note",
-        required=False,
-        max_length=4000,
-        widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=f"Needed if the latest score is below {recovery.FIT_TO_GO_HOME}: why may the patient go all the "
-        f"same?",
+    escorted_by = forms.CharField(
+        label="Who takes the patient home?", max_length=120, help_text="A name. Nobody goes home alone."
     )
+    note = forms.CharField(label="Note", required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 3}))
 
 
 def score(appointment, *, items, by, at):
@@ -81,8 +76,8 @@ add_steps(
         form=ScoreForm,
         available=injected,
         permission="followup.add_recoveryscore",
-        consequence=f"Score as often as needed. {recovery.FIT_TO_GO_HOME} of 10 or more is fit to go home (Chung "
-        f"1995).",
+        consequence="First an hour after the injection, then every half hour, as often as needed. "
+        f"{recovery.FIT_TO_GO_HOME} of 10 or more is fit to go home (Chung 1995).",
         done=lambda row: (
             f"The score is {row}. "
             + (
@@ -101,8 +96,8 @@ add_steps(
         form=DischargeForm,
         available=injected,
         permission="followup.add_discharge",
-        consequence="The day ends here. Symptom checks, surveys and MRI follow by themselves; the treatment's page "
-        "shows when.",
+        consequence=f"The latest score must be {recovery.FIT_TO_GO_HOME} of 10 or more. The day ends here. Symptom "
+        "checks, surveys and MRI follow by themselves; the treatment's page shows when.",
         done=lambda row: f"{row.injection.episode.patient} is on the way home. The follow-up runs from now on.",
         then=lambda row: row.injection.episode,
     ),

@@ -1,19 +1,23 @@
-"""What patients answered: read-only, because an answer is never edited."""
+"""What patients answered, and the wording they were asked in. An answer is never edited: a correction stands beside
+it."""
 
 from django.contrib import admin
 
 from clinic.admin import show
-from clinic.admin.pages import DeskAdmin, Panel, VisibleRelatedFilter
+from clinic.admin.pages import Panel, VisibleRelatedFilter
+from clinic.admin.steps import StepAction, StepAdmin
 from clinic.desk import AFTERWARDS
-from followup import instruments, rules, scores
+from followup import instruments, rules, scores, surveys
+from followup.admin.answers import CorrectionForm, history_of_response, said
 from followup.models import Response
+from followup.states import RESPONSE_FINISHED
 
 
 def answers_of(response):
     rows = (
         (
             question.text,
-            question.saying(response.answers[question.link_id])
+            said(question, response.answers[question.link_id])
             if question.link_id in response.answers
             else show.NOTHING,
         )
@@ -39,7 +43,7 @@ def rule_of(response):
 
 
 @admin.register(Response)
-class ResponseAdmin(DeskAdmin):
+class ResponseAdmin(StepAdmin):
     section, place = AFTERWARDS, 30
     called = "Answers"
     question = "What did patients answer?"
@@ -54,14 +58,24 @@ class ResponseAdmin(DeskAdmin):
         ("What is the score?", {"fields": ("shown_score", "raw", "answered", "score_status")}),
     )
     readonly_fields = ("patient_name", "survey", "answered_on", "shown_score")
-    editable = ()
+    shows_next = False
     panels = (
         Panel("Answers", lambda response, request: answers_of(response)),
         Panel("How was it scored?", lambda response, request: rule_of(response)),
+        Panel("What was said, and when", lambda response, request: history_of_response(response)),
     )
-
-    def has_add_permission(self, request):
-        return False
+    steps = (
+        StepAction(
+            name="amend",
+            label="Correct an answer",
+            take=surveys.amend,
+            form=CorrectionForm,
+            available=lambda response: response.status in RESPONSE_FINISHED,
+            consequence="Enter only what must change. What was answered before is kept beside it; the score is made "
+            "again.",
+            done=lambda response: f"Corrected: {response}.",
+        ),
+    )
 
     @admin.display(description="Patient", ordering="event__episode__patient__family_name")
     def patient_name(self, response):

@@ -8,14 +8,15 @@ from itertools import count
 
 from clinic import clock
 from clinic.models import Patient, Site
-from followup import calls, events, outcomes
+from followup import adverse, calls, events, outcomes
 from followup.demo import walk
 from followup.demo.clinic import stock_cells
-from followup.models import FollowUpEvent
+from followup.models import Alert, FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
 from followup.states import EventStatus
-from scheduling import bookings, evaluations, referrals
+from scheduling import bookings, evaluations, referrals, studies
 from scheduling.models import Appointment
+from scheduling.models.mri import ReaderRole, Scale
 
 BY = "coordinator"
 
@@ -168,6 +169,25 @@ def recovers(crowd: Crowd) -> None:
         appointment = crowd.injected(days)
         walk.send_home(appointment.injection)
         follow(crowd, appointment, until=days - 1, worried=days == 3)
+    look_after(crowd)
+
+
+def look_after(crowd: Crowd) -> None:
+    """A worrying answer turned out to be an adverse event, which a clinician has begun to follow."""
+    alert = Alert.objects.filter(event__episode__patient__site=crowd.site).earliest("raised_at")
+    event = adverse.record(
+        alert.event.episode,
+        alert=alert,
+        term="Fever with back pain",
+        ctcae_version="6.0",
+        grade=2,
+        seriousness=["important"],
+        related_to_procedure="possible",
+        onset_on=clock.local_date(alert.raised_at, crowd.site.zone),
+        by=BY,
+        at=crowd.at,
+    )
+    adverse.follow(event, by="clinician", at=crowd.at)
 
 
 def followed_up(crowd: Crowd) -> None:
@@ -175,6 +195,14 @@ def followed_up(crowd: Crowd) -> None:
         appointment = crowd.injected(days, code="disc-progenitor-allogeneic" if days == 95 else walk.SAME_SESSION)
         walk.send_home(appointment.injection)
         follow(crowd, appointment, until=days - 12)
+    second_opinion(crowd)
+
+
+def second_opinion(crowd: Crowd) -> None:
+    """The latest follow-up MRI was read again by somebody who sees one disc differently."""
+    scan = FollowUpEvent.objects.filter(episode__patient__site=crowd.site, mri__isnull=False).latest("closed_at")
+    discs = [{"level": walk.LEVEL, "scale": Scale.PFIRRMANN, "grade": 4}]
+    studies.read(scan.mri, role=ReaderRole.SECOND, discs=discs, read_by="Dr Jonas Lindqvist", by=BY, at=crowd.at)
 
 
 def outcome(crowd: Crowd) -> None:
@@ -214,7 +242,7 @@ def follow(crowd: Crowd, appointment: Appointment, *, until: int, end: int = 30,
     for number, event in enumerate(due.order_by("due_on", "code")):
         days = (event.due_on - anchor_at.date()).days
         vas = round(66 - (66 - end) * min(days, 180) / 180)
-        at = walk.at_noon(event.due_on + timedelta(days=1))
+        at = walk.at_noon(event.due_on + timedelta(days=min(1, event.permitted_after)))
         if event.kind == EventKind.SURVEY and number % 4 == 3:
             calls.log(event, outcome=CallOutcome.ANSWERED, note="", by=BY, at=at)
             walk.follow_up(event, vas=vas, at=at, mode="phone")

@@ -7,7 +7,7 @@ from clinic import clock, patients
 from followup import imaging, instruments, recovery, surveys
 from followup.models import FollowUpEvent
 from followup.models.event import EventKind
-from scheduling import bookings, evaluations, injections, preparation, referrals
+from scheduling import bookings, evaluations, injections, preparation, referrals, studies
 from scheduling.models import DiscReading, MriStudy, Protocol
 from scheduling.models.mri import Scale
 from scheduling.models.product import CellSource, Tissue
@@ -64,12 +64,18 @@ def refer(patient, *, at):
 
 def scan(patient, *, on, grade=4, scale=Scale.PFIRRMANN):
     study = MriStudy.objects.create(
-        site=patient.site, patient=patient, identifier=f"{patient.mrn}-{on}", acquired_on=on, read_by="reader"
+        site=patient.site,
+        patient=patient,
+        identifier=f"{patient.mrn}-{on}",
+        acquired_on=on,
+        device=studies.scanners(patient.site).first(),
+        read_by="reader",
     )
     for level in ("L3/4", LEVEL, "L5/S1"):
         DiscReading.objects.create(
             study=study,
             level=level,
+            read_by="reader",
             scale=scale,
             grade=grade,
             modic=0,

@@ -21,11 +21,24 @@ class Alert(models.Model):
     detail = models.TextField()
     status = models.CharField(max_length=15, choices=AlertStatus, default=AlertStatus.RAISED)
     raised_at = models.DateTimeField()
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.CharField(max_length=150, blank=True, help_text="Who looks after it.")
 
     objects = SiteQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["event", "kind"], name="one_alert_per_event_and_kind")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["event", "kind"],
+                condition=models.Q(status=AlertStatus.RAISED),
+                name="one_unseen_alert_per_event_and_kind",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status=AlertStatus.RAISED, acknowledged_at__isnull=True, acknowledged_by="")
+                | (~models.Q(status=AlertStatus.RAISED) & models.Q(acknowledged_at__isnull=False)),
+                name="an_acknowledged_alert_says_by_whom_and_when",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: {self.event.episode.patient}"

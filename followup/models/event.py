@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import DateField, ExpressionWrapper, F, Func, Value
+from django.db.models import BooleanField, Case, DateField, ExpressionWrapper, F, Func, Q, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce
 
 from clinic.models.scoping import SiteQuerySet
 from followup.states import EventStatus
 from scheduling.models import Appointment, Episode, MriStudy, Protocol
+from scheduling.states import APPOINTMENT_AHEAD
 
 
 class EventKind(models.TextChoices):
@@ -79,7 +80,13 @@ class RestrictionStage(models.Model):
 
     class Meta:
         ordering = ["protocol", "first_day"]
-        constraints = [models.UniqueConstraint(fields=["protocol", "code"], name="one_stage_per_code")]
+        constraints = [
+            models.UniqueConstraint(fields=["protocol", "code"], name="one_stage_per_code"),
+            models.CheckConstraint(
+                condition=models.Q(last_day__isnull=True) | models.Q(last_day__gte=models.F("first_day")),
+                name="a_stage_ends_after_it_begins",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -129,6 +136,18 @@ class FollowUpEventQuerySet(SiteQuerySet):
         """Annotate `today`: the date at the patient's site at the instant `at`."""
         return self.annotate(today=_local_date(Value(at, output_field=models.DateTimeField())))
 
+    def with_scan(self, at: datetime) -> "FollowUpEventQuerySet":
+        """Annotate, after with_dates(), `scan_on`: the local day of the booked visit if that is still ahead at the
+        instant `at`; and `needs_rebooking`: that day is not one that counts, because the injection has moved."""
+        ahead = Q(appointment__status__in=APPOINTMENT_AHEAD, appointment__during__startswith__gt=at)
+        start = Func(F("appointment__during"), function="lower", output_field=models.DateTimeField())
+        misplaced = Q(scan_on__lt=F("opens_on")) | Q(scan_on__gt=F("closes_on"))
+        return self.annotate(scan_on=Case(When(ahead, then=_local_date(start)), output_field=DateField())).annotate(
+            needs_rebooking=Case(
+                When(misplaced, status=EventStatus.OPEN, then=True), default=False, output_field=BooleanField()
+            )
+        )
+
 
 class FollowUpEvent(Schedule):
     """Something due for one patient. While it is open its dates are derived; once it is closed it keeps them."""
@@ -153,6 +172,8 @@ class FollowUpEvent(Schedule):
         optimal_closes_on: Any
         opens_on: Any
         closes_on: Any
+        scan_on: Any  # with_scan(): a date or None
+        needs_rebooking: bool
 
     objects = FollowUpEventQuerySet.as_manager()
 
@@ -172,7 +193,10 @@ class FollowUpEvent(Schedule):
             ),
         ]
         indexes = [
-            models.Index(fields=["kind"], condition=models.Q(status=EventStatus.OPEN), name="open_events_by_kind")
+            models.Index(fields=["kind"], condition=models.Q(status=EventStatus.OPEN), name="open_events_by_kind"),
+            models.Index(  # which offsets are in use, and so which anchors make something due: `followup.due`
+                fields=["unit", "offset"], condition=models.Q(status=EventStatus.OPEN), name="open_events_by_offset"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -46,6 +46,8 @@ class RecoveryScore(models.Model):
 
 
 class Discharge(models.Model):
+    """Going home: on a score of 9 or more, and in company (clinical facts 4.5)."""
+
     SITE_PATH = "injection__appointment__site"
     PERSONAL = ("escorted_by", "note")
 
@@ -53,10 +55,15 @@ class Discharge(models.Model):
     score = models.ForeignKey(RecoveryScore, on_delete=models.PROTECT, related_name="+")
     discharged_at = models.DateTimeField()
     discharged_by = models.CharField(max_length=150)
-    escorted_by = models.CharField(max_length=120, blank=True)
+    escorted_by = models.CharField(max_length=120)
     note = models.TextField(blank=True)
 
     objects = SiteQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=~models.Q(escorted_by=""), name="nobody_goes_home_alone"),
+        ]
 
     def __str__(self) -> str:
         return f"Discharge of {self.injection.episode.patient}"

@@ -10,7 +10,7 @@ from django.db import models
 from clinic.models.scoping import SiteQuerySet
 from clinic.status import StepRefused
 from followup.models.event import FollowUpEvent
-from followup.states import ResponseStatus
+from followup.states import RESPONSE_FINISHED, ResponseStatus
 
 
 class Licence(models.Model):
@@ -84,8 +84,29 @@ class Mode(models.TextChoices):
     PAPER = "paper", "From paper"
 
 
+CORRECTION = "correction"
+ANSWER_MODES = [*Mode.choices, (CORRECTION, "Corrected by staff")]
+
+
+class InputMode(models.TextChoices):
+    """By what a patient answered on the page: for who studies whether it matters."""
+
+    LINE = "line", "A mark on the line"
+    PICTURE = "picture", "A touch on the picture of the line"
+    NUMBER = "number", "A number"
+
+
+class Absent(models.TextChoices):
+    """Why there is no value (FHIR data-absent-reason). All of them count as missing, and none as 0."""
+
+    DECLINED = "asked-declined", "Skipped"
+    OTHER_SCALE = "not-applicable", "Answered on the other scale"
+    UNKNOWN = "unknown", "Not answered"
+
+
 class Response(models.Model):
-    """One patient's answers to one instrument at one time point (FHIR QuestionnaireResponse): at most one."""
+    """One patient's answers to one instrument at one time point (FHIR QuestionnaireResponse): at most one. It holds the
+    latest state; how it came about is told by its `given`."""
 
     SITE_PATH = "event__episode__patient__site"
     PERSONAL = ("answers",)
@@ -115,7 +136,7 @@ class Response(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["event", "instrument_code"], name="one_response_per_event_and_instrument"),
             models.CheckConstraint(
-                condition=models.Q(status=ResponseStatus.COMPLETED, completed_at__isnull=False)
+                condition=models.Q(status__in=RESPONSE_FINISHED, completed_at__isnull=False)
                 | models.Q(status=ResponseStatus.IN_PROGRESS, completed_at__isnull=True),
                 name="a_completed_response_says_when",
             ),
@@ -127,3 +148,40 @@ class Response(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instrument.title}: {self.event}"
+
+
+class Answer(models.Model):
+    """One answer as it was given: written once, never edited. A correction is another row, with the reason; the value
+    it takes the place of is the row before it."""
+
+    SITE_PATH = "response__event__episode__patient__site"
+    PERSONAL = ("value", "reason")
+
+    response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="given")
+    link_id = models.CharField(max_length=64)
+    value = models.JSONField(null=True, blank=True, help_text="Several marks of one item on paper are a list.")
+    absent = models.CharField(max_length=15, choices=Absent, blank=True, help_text="Why there is no value.")
+    mode = models.CharField(max_length=10, choices=ANSWER_MODES)
+    by = models.CharField(max_length=150, blank=True, help_text="Staff, if not the patient.")
+    at = models.DateTimeField()
+    input_mode = models.CharField(max_length=10, choices=InputMode, blank=True)
+    reason = models.TextField(blank=True, help_text="Why it was corrected.")
+
+    objects = SiteQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]  # as they came
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(value__isnull=True) ^ models.Q(absent=""), name="no_value_without_saying_why"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(mode=Mode.SELF) ^ ~models.Q(by=""), name="an_answer_by_staff_says_by_whom"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(mode=CORRECTION) ^ models.Q(reason=""), name="only_a_correction_has_a_reason"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.link_id}: {self.get_absent_display() if self.value is None else self.value}"

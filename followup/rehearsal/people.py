@@ -33,7 +33,7 @@ def target_levels(study: MriStudy | None) -> list[str]:
     """The worst one or two lumbar discs of the study that a grade of III or more was read in."""
     if study is None:
         return []
-    lumbar = [disc for disc in study.discs.all() if disc.level in LUMBAR and disc.grade >= 3]
+    lumbar = [disc for disc in study.findings().values() if disc and disc.level in LUMBAR and disc.grade >= 3]
     lumbar.sort(key=lambda disc: (-disc.grade, LUMBAR.index(disc.level)))
     return [disc.level for disc in lumbar[:1]]
 

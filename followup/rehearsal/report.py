@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F
+from django.db.models import Count, F, Max, Min, Q
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +15,7 @@ from clinic.states import MessageStatus
 from followup.models import FollowUpEvent, Response
 from followup.models.event import EventKind
 from followup.models.survey import Mode
-from followup.states import EventStatus
+from followup.states import EventStatus, ResponseStatus
 from scheduling.models import Appointment, Episode, Injection, Referral, Verdict
 from scheduling.models.evaluation import Outcome
 from scheduling.states import VerdictStatus
@@ -70,6 +70,11 @@ class Report:
 
     def figures(self, *, now: datetime, mails: Counter[str]) -> dict[str, Any]:
         """Every number under its stable key."""
+        points = {
+            "surveys": time_points(EventKind.SURVEY, now=now),
+            "symptom_checks": time_points(EventKind.SYMPTOM_CHECK, now=now),
+            "mri": mri_time_points(now=now),
+        }
         return {
             "rows": {
                 "read": sum(part["read"] for part in self.rows.values()),
@@ -93,12 +98,11 @@ class Report:
             "episodes": tally(Episode.objects.values_list("status")),
             "messages": tally(Message.objects.filter(status=MessageStatus.SENT).values_list("kind")),
             "messages_not_sent": tally(Message.objects.exclude(status=MessageStatus.SENT).values_list("status")),
-            "surveys": time_points(EventKind.SURVEY, now=now),
-            "symptom_checks": time_points(EventKind.SYMPTOM_CHECK, now=now),
-            "mri": mri_time_points(now=now),
+            **points,
             "alerts": self.counts["alert"],
             "refusals": dict(self.refusals.most_common(20)),
-            "invariants": broken(now=now, mails=mails),
+            "invariants": broken(now=now, mails=mails)
+            | {"time_points_that_do_not_add_up": wrong_sums(*points.values())},
         }
 
 
@@ -131,39 +135,64 @@ def injected_by_protocol() -> dict[str, int]:
     return dict(sorted(rows))
 
 
-def opened(kind: str, *, now: datetime) -> Any:
-    """Events whose window has opened by today, as the clinic's calendar counts days."""
-    events = FollowUpEvent.objects.with_dates().with_today(now)
-    return events.filter(kind=kind, opens_on__lte=F("today")).exclude(status=EventStatus.VOIDED)
+def expected(kind: str, *, now: datetime) -> Any:
+    """What was to be done by now: events whose window has opened, as the clinic's calendar counts days, and those
+    voided, which had a date until the injection was called off and have none now. What was waived is not expected of
+    anybody any more, and is counted beside."""
+    events = FollowUpEvent.objects.with_dates().with_today(now).filter(kind=kind)
+    return events.exclude(status=EventStatus.WAIVED).filter(Q(opens_on__lte=F("today")) | Q(status=EventStatus.VOIDED))
+
+
+def waived(kind: str) -> Counter[str]:
+    return Counter(FollowUpEvent.objects.filter(kind=kind, status=EventStatus.WAIVED).values_list("code", flat=True))
 
 
 def time_points(kind: str, *, now: datetime) -> dict[str, dict[str, int]]:
-    """Per time point: due, answered by the patient, answered by phone or paper, missed, still open."""
-    due = opened(kind, now=now)
-    by_staff = set(Response.objects.exclude(mode=Mode.SELF).values_list("event_id", flat=True))
-    table: dict[str, Counter[str]] = {}
-    for pk, code, status in due.order_by("due_on").values_list("pk", "code", "status"):
-        row = table.setdefault(code, Counter(due=0, answered=0, by_phone=0, missed=0, open=0))
-        row["due"] += 1
-        if status == EventStatus.DONE:
-            row["by_phone" if pk in by_staff else "answered"] += 1
-        else:
-            row["missed" if status == EventStatus.MISSED else "open"] += 1
-    return {code: dict(row) for code, row in table.items()}
+    """Per time point: expected = answered + by_phone + missed + open + voided. Who answered on paper answered without a
+    call, and is counted with the pages. A closed survey without an answer would be in no column, and break the sum."""
+    rows = expected(kind, now=now)
+    answers = Response.objects.filter(status=ResponseStatus.COMPLETED)
+    by_phone = set(answers.filter(mode=Mode.PHONE).values_list("event_id", flat=True))
+    by_themselves = set(answers.exclude(mode=Mode.PHONE).values_list("event_id", flat=True)) - by_phone
+    table = empty_table(rows, "answered", "by_phone", "missed", "open", "voided")
+    for pk, code, status in rows.values_list("pk", "code", "status"):
+        if status != EventStatus.DONE:
+            table[code][status] += 1
+        elif pk in by_phone:
+            table[code]["by_phone"] += 1
+        elif pk in by_themselves:
+            table[code]["answered"] += 1
+    return with_waived(table, waived(kind))
 
 
 def mri_time_points(*, now: datetime) -> dict[str, dict[str, int]]:
-    due = opened(EventKind.MRI, now=now).select_related("mri")
-    table: dict[str, Counter[str]] = {}
-    for event in due.order_by("due_on"):
-        row = table.setdefault(event.code, Counter(due=0, done_in_window=0, done_outside_window=0, missed=0, open=0))
-        row["due"] += 1
-        if event.mri is not None:
+    """Per time point: expected = done_in_window + done_outside_window + missed + open + voided."""
+    rows = expected(EventKind.MRI, now=now).select_related("mri")
+    table = empty_table(rows, "done_in_window", "done_outside_window", "missed", "open", "voided")
+    for event in rows:
+        if event.status != EventStatus.DONE:
+            table[event.code][event.status] += 1
+        elif event.mri is not None:
             inside = event.opens_on <= event.mri.acquired_on <= event.closes_on
-            row["done_in_window" if inside else "done_outside_window"] += 1
-        else:
-            row["missed" if event.status == EventStatus.MISSED else "open"] += 1
-    return {code: dict(row) for code, row in table.items()}
+            table[event.code]["done_in_window" if inside else "done_outside_window"] += 1
+    return with_waived(table, waived(EventKind.MRI))
+
+
+def empty_table(rows: Any, *columns: str) -> dict[str, Counter[str]]:
+    """A row of zeros for every time point in the order of the plan, its expected number counted by the database."""
+    counted = rows.order_by().values_list("code").annotate(n=Count("pk"), first=Min("due_on"), o=Max("offset"))
+    ordered = sorted(counted, key=lambda found: (found[2] is None, found[2] or found[3], found[0]))
+    return {code: Counter({"expected": n, **dict.fromkeys(columns, 0)}) for code, n, _, _ in ordered}
+
+
+def with_waived(table: dict[str, Counter[str]], beside: Counter[str]) -> dict[str, dict[str, int]]:
+    return {code: {**row, "waived": beside[code]} for code, row in table.items()}
+
+
+def wrong_sums(*tables: dict[str, dict[str, int]]) -> int:
+    """Time points of which the columns do not add up to what was expected."""
+    rows = [row for table in tables for row in table.values()]
+    return sum(row["expected"] != sum(row.values()) - row["expected"] - row["waived"] for row in rows)
 
 
 def broken(*, now: datetime, mails: Counter[str]) -> dict[str, int]:

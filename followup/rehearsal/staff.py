@@ -277,7 +277,7 @@ def mri_day(world: World, appointment: Appointment) -> None:
     appointment = bookings.fulfil(appointment, by=BY, at=appointment.during.upper)
     event = FollowUpEvent.objects.get(appointment=appointment)
     baseline = appointment.episode.verdict.evaluation.mri
-    before = list(baseline.discs.all()) if baseline else []
+    before = [disc for disc in baseline.findings().values() if disc] if baseline else []
     discs = [
         {"level": disc.level, "grade": max(1, disc.grade - world.chance(0.3)), "modic": disc.modic} for disc in before
     ]

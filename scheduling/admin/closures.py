@@ -162,7 +162,7 @@ def affected_by(form, posted):
         row = Affected(
             appointment=appointment,
             words=named(appointment),
-            alternatives=offers(search.options, zone, reasons=search.reasons),
+            alternatives=offers(search.options, zone, reasons=search.reasons, moving=appointment),
             shortage=search.shortage.sentence if search.shortage else "",
         )
         row.chosen = posted.get(row.name) or (row.alternatives[0].sealed if row.alternatives else "")

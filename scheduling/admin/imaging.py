@@ -1,4 +1,5 @@
-"""MRI studies at the desk: entered by hand or imported, read disc by disc, and given to the patient they belong to."""
+"""MRI studies at the desk: entered by hand or imported, given to the patient they belong to, and read disc by disc: by
+a first reader, by a second one whose form shows nothing of the first, and by both where they differ."""
 
 from django import forms
 from django.contrib import admin
@@ -11,8 +12,9 @@ from clinic.admin.steps import StepAction, StepAdmin, StepForm
 from clinic.desk import PEOPLE
 from clinic.models import Patient
 from scheduling import studies
-from scheduling.models import MriStudy
-from scheduling.models.mri import LUMBAR, Level, Scale
+from scheduling.models import MriStudy, Resource
+from scheduling.models.mri import LUMBAR, Level, ReaderRole, Scale
+from scheduling.models.protocol import ResourceKind
 
 ANSWERS = (("", "?"), ("yes", "yes"), ("no", "no"))
 
@@ -44,17 +46,17 @@ class DiscForm(forms.Form):
             )
 
 
-class ReadingForm(StepForm):
-    """The scale of a reading and its discs; for a baseline study and for a follow-up alike."""
+BLINDED = (("", "not known"), ("yes", "yes"), ("no", "no"))
 
-    acquired_on = forms.DateField(label="Made on", widget=DateInput)
+
+class ScaleForm(StepForm):
+    """The scale of a reading and its discs."""
+
     scale = forms.ChoiceField(
         label="Graded on which scale?",
         choices=Scale.choices,
         help_text="Grades of the two scales are not interchangeable.",
     )
-    read_by = forms.CharField(label="Read by", max_length=120, required=False)
-    report = forms.CharField(label="Report", widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=10000)
     tables = {
         "discs": (
             'What was seen in which disc? Leave the grade empty where a disc was not read; "?" means not known.',
@@ -74,6 +76,37 @@ class ReadingForm(StepForm):
         return given
 
 
+class ScannerForm(StepForm):
+    """On what a study was made."""
+
+    device = forms.ModelChoiceField(
+        Resource.objects.filter(kind=ResourceKind.MRI_SCANNER).order_by("name"),
+        label="On our scanner",
+        required=False,
+        help_text="Empty: the one that was booked, or one elsewhere.",
+    )
+    scanner = forms.CharField(label="On a scanner elsewhere", max_length=120, required=False)
+    field_strength_tesla = forms.DecimalField(
+        label="Field strength (T)", min_value=0, max_digits=3, decimal_places=1, required=False
+    )
+    sequence = forms.CharField(label="Sequences", max_length=200, required=False, help_text="Sagittal T2 and T1.")
+
+
+class MadeForm(ScannerForm):
+    """When, where and how a study was made; for a baseline study and for a follow-up alike."""
+
+    acquired_on = forms.DateField(label="Made on", widget=DateInput)
+    field_order = ("acquired_on",)
+
+
+class ReadingForm(MadeForm, ScaleForm):
+    """A study together with its first reading."""
+
+    field_order = ("acquired_on", *ScannerForm.base_fields, "scale")
+    read_by = forms.CharField(label="Read by", max_length=120, required=False)
+    report = forms.CharField(label="Report", widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=10000)
+
+
 class StudyForm(ReadingForm):
     patient = forms.ModelChoiceField(
         Patient.objects.all(),
@@ -84,9 +117,52 @@ class StudyForm(ReadingForm):
     field_order = ("patient", "identifier", "acquired_on")
 
     def arguments(self):
-        given = super().arguments()
-        scale = given.pop("scale")
-        return {**given, "discs": [{**disc, "scale": scale} for disc in given["discs"]]}
+        return scaled(super().arguments())
+
+
+class ReaderForm(ScaleForm):
+    """One reader's own view of a study: the form shows what nobody else has seen."""
+
+    read_by = forms.CharField(label="Read by", max_length=120)
+    blinded = forms.TypedChoiceField(
+        label="Read without knowing how the patient feels?",
+        choices=BLINDED,
+        coerce=lambda answer: answer == "yes",
+        empty_value=None,
+        required=False,
+    )
+    field_order = ("read_by", "blinded", "scale")
+
+    def arguments(self):
+        return scaled(super().arguments())
+
+
+class ConsensusForm(ScaleForm):
+    """Only the discs in which the two readers differ."""
+
+    read_by = forms.CharField(label="Agreed by", max_length=120, help_text="The names of both readers.")
+    field_order = ("read_by", "scale")
+
+    def initial_rows(self, name):
+        return [{"level": level} for level in studies.to_agree(self.row)]
+
+    def arguments(self):
+        return scaled(super().arguments())
+
+
+def scaled(given):
+    """Each disc with the scale that the form asked for once."""
+    scale = given.pop("scale")
+    return {**given, "discs": [{**disc, "scale": scale} for disc in given["discs"]]}
+
+
+def reads_as(role):
+    return lambda study, **given: studies.read(study, role=role, **given)
+
+
+def readings_say(study) -> str:
+    levels = studies.to_agree(study)
+    return f" The readers differ in {', '.join(levels)}: they agree on those next." if levels else ""
 
 
 class AssignForm(StepForm):
@@ -109,21 +185,34 @@ class AssignedFilter(admin.SimpleListFilter):
         return queryset.filter(**chosen.get(self.value(), {}))
 
 
+class ReadingFilter(admin.SimpleListFilter):
+    title = "reading"
+    parameter_name = "reading"
+
+    def lookups(self, request, model_admin):
+        return (("unread", "Nobody has read it"), ("disputed", "The readers differ"))
+
+    def queryset(self, request, queryset):
+        chosen = {"unread": studies.unread, "disputed": studies.disputed}.get(self.value())
+        return queryset.filter(pk__in=chosen().order_by().values("pk")) if chosen else queryset
+
+
 @admin.register(MriStudy)
 class MriStudyAdmin(StepAdmin):
     section, place = PEOPLE, 50
     question = "Which MRI studies are there?"
     empty = "None yet. Enter one here, or import a file with: manage.py import_mri FILE."
     list_display = ("whose", "identifier", "on", "discs", "read_by")
-    list_filter = (AssignedFilter, ("site", VisibleRelatedFilter))
+    list_filter = (AssignedFilter, ReadingFilter, ("site", VisibleRelatedFilter))
     list_select_related = ("patient", "site")
     search_fields = ("identifier", "patient__family_name", "patient__given_name", "patient__mrn")
     ordering = ("-acquired_on", "pk")
     fieldsets = (
         ("Whose, and when?", {"fields": ("patient", "identifier", "on", "site")}),
-        ("Who read it?", {"fields": ("read_by", "scanner", "field_strength_tesla", "report")}),
+        ("On what was it made?", {"fields": ("made", "field_strength_tesla", "sequence")}),
+        ("Who read it?", {"fields": ("read_by", "report")}),
     )
-    readonly_fields = ("on",)
+    readonly_fields = ("on", "made")
     panels = (Panel("What was seen, disc by disc", lambda study, request: discs_of(study), first=True),)
     adding = StepAction(
         name="add",
@@ -144,10 +233,60 @@ class MriStudyAdmin(StepAdmin):
             done=lambda study: f"The study {study.identifier} belongs to {study.patient} now.",
             main=True,
         ),
+        StepAction(
+            name="describe",
+            label="Say how it was made",
+            take=studies.describe,
+            form=ScannerForm,
+            available=lambda study: study.patient_id is not None,
+            consequence="A follow-up on another scanner than its baseline is warned about. What was said before stays "
+            "in the trail.",
+            done=lambda study: f"{study} was made on {study.made_on or 'a scanner that is not known'}.",
+        ),
+        StepAction(
+            name="read",
+            label="Enter the reading",
+            take=reads_as(ReaderRole.FIRST),
+            form=ReaderForm,
+            available=lambda study: study.patient_id is not None and not studies.read_as(study, ReaderRole.FIRST),
+            permission="scheduling.add_discreading",
+            consequence="What the first reader saw, disc by disc. It is not edited afterwards; a second reader may "
+            "read the study again.",
+            done=lambda study: f"The reading of {study} is entered.",
+            main=True,
+        ),
+        StepAction(
+            name="second",
+            label="Enter a second reading",
+            take=reads_as(ReaderRole.SECOND),
+            form=ReaderForm,
+            available=lambda study: (
+                bool(studies.read_as(study, ReaderRole.FIRST)) and not studies.read_as(study, ReaderRole.SECOND)
+            ),
+            permission="scheduling.add_discreading",
+            consequence="Somebody else than the first reader, who has not seen the first grades. Where the two differ, "
+            "they agree on a third reading.",
+            done=lambda study: f"The second reading of {study} is entered.{readings_say(study)}",
+        ),
+        StepAction(
+            name="consensus",
+            label="Enter the consensus",
+            take=reads_as(ReaderRole.CONSENSUS),
+            form=ConsensusForm,
+            available=lambda study: bool(studies.to_agree(study)),
+            permission="scheduling.add_discreading",
+            consequence="What both readers agree on, for the discs in which they differ. From then on it holds.",
+            done=lambda study: f"The consensus for {study} is entered.",
+            main=True,
+        ),
     )
 
     def get_queryset(self, request):
-        return super().get_queryset(request).prefetch_related("discs")
+        return super().get_queryset(request).select_related("patient", "site", "device").prefetch_related("discs")
+
+    @admin.display(description="Scanner")
+    def made(self, study):
+        return show.known(study.made_on)
 
     @admin.display(description="Patient", ordering="patient__family_name")
     def whose(self, study):
@@ -159,16 +298,18 @@ class MriStudyAdmin(StepAdmin):
 
     @admin.display(description="Grades")
     def discs(self, study):
-        return ", ".join(f"{disc.level}: {disc.grade}" for disc in study.discs.all()) or show.NOTHING
+        held = study.findings().items()
+        return ", ".join(f"{level}: {disc.grade if disc else 'readers differ'}" for level, disc in held) or show.NOTHING
 
 
 def discs_of(study):
-    """The reading of a study as a table, one disc a row."""
+    """The readings of a study as a table, one disc and reader a row."""
     if study is None:
         return show.table((), (), empty="No MRI study is attached.")
     rows = (
         (
             disc.level,
+            disc.get_role_display() + (f": {disc.read_by}" if disc.read_by else ""),
             f"{disc.grade} ({disc.get_scale_display()})",
             show.known(disc.modic),
             show.known(disc.spondylolisthesis_grade),
@@ -177,9 +318,10 @@ def discs_of(study):
             show.yes_no(disc.narrowing),
             show.yes_no(disc.bulging),
         )
-        for disc in study.discs.all()
+        for discs in study.by_level().values()
+        for disc in discs
     )
-    columns = ("Disc", "Grade", "Modic", "Slip grade", "Height loss", "Herniation", "Narrowing", "Bulging")
+    columns = ("Disc", "Read by", "Grade", "Modic", "Slip grade", "Height loss", "Herniation", "Narrowing", "Bulging")
     return show.table(columns, rows, empty="No disc has been read yet.")
 
 

@@ -1,6 +1,6 @@
 """A found time on its way through a web page: sealed, so that what comes back is what was offered."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -9,7 +9,7 @@ from django.core import signing
 
 from clinic import clock
 from clinic.status import StepRefused
-from scheduling.models import Resource
+from scheduling.models import Appointment, Resource
 from scheduling.models.protocol import StepCode
 from scheduling.slots import Option
 
@@ -36,11 +36,22 @@ class Offer:
     words: str
     steps: list[tuple[str, str, str]]
     why: str = ""
+    brings: tuple[str, ...] = ()  # what moving there brings with it
 
 
-def offers(options: Iterable[Option], zone: Any, *, reasons: Sequence[str] = ()) -> list[Offer]:
-    """The options in the clinic's time, with the names of the rooms and people they would take, and why each stands
-    where it does."""
+# A higher app says what else a move changes without this one knowing it: a sentence for a person, or "".
+_CONSEQUENCES: list[Callable[[Appointment, Option], str]] = []
+
+
+def add_consequence(told: Callable[[Appointment, Option], str]) -> None:
+    _CONSEQUENCES.append(told)
+
+
+def offers(
+    options: Iterable[Option], zone: Any, *, reasons: Sequence[str] = (), moving: Appointment | None = None
+) -> list[Offer]:
+    """The options in the clinic's time, with the names of the rooms and people they would take, why each stands where
+    it does, and what it would bring with it if `moving` went there."""
     found = list(options)
     ids = {
         unit for option in found for step in option.steps for units in step.units for unit in units if unit.isdigit()
@@ -59,6 +70,7 @@ def offers(options: Iterable[Option], zone: Any, *, reasons: Sequence[str] = ())
                 for step in option.steps
             ],
             why=why,
+            brings=tuple(words for told in _CONSEQUENCES if moving and (words := told(moving, option))),
         )
         for option, why in zip_longest(found, reasons, fillvalue="")
     ]

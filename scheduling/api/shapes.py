@@ -9,6 +9,7 @@ from rest_framework import serializers
 from clinic.api.refusals import Refusal
 from clinic.api.shapes import LARGEST_ID, Day, Instant, OwnRow, Period, Reason, Shape
 from clinic.models import Patient
+from scheduling import studies
 from scheduling.models import (
     Appointment,
     AppointmentStep,
@@ -28,6 +29,7 @@ from scheduling.models import (
     WaitlistOffer,
 )
 from scheduling.models.evaluation import Outcome
+from scheduling.models.mri import ReaderRole
 from scheduling.models.protocol import ResourceKind, Visit
 from scheduling.models.resource import Weekday
 from scheduling.search import HalfDay
@@ -110,18 +112,43 @@ class DiscSerializer(Shape):
         exclude = ["id", "study"]
 
 
+class DiscGiven(Shape):
+    """One disc as one reader saw it."""
+
+    class Meta:
+        model = DiscReading
+        exclude = ["id", "study", "role", "read_by", "read_at", "blinded"]
+
+
 class MriStudySerializer(Shape):
     discs = DiscSerializer(many=True)
+    needs_consensus = serializers.SerializerMethodField(help_text="The levels in which the two readers differ.")
 
     class Meta:
         model = MriStudy
-        fields = ["id", "patient", "acquired_on", "scanner", "field_strength_tesla", "read_by", "report", "discs"]
+        fields = [
+            "id",
+            "patient",
+            "acquired_on",
+            "device",
+            "scanner",
+            "field_strength_tesla",
+            "sequence",
+            "read_by",
+            "report",
+            "discs",
+            "needs_consensus",
+        ]
+
+    def get_needs_consensus(self, study: MriStudy) -> list[str]:
+        return studies.to_agree(study)
 
 
 class MriStudyRecorded(Shape):
     patient = OwnRow(queryset=Patient.objects.select_related("site"))
     acquired_on = Day()
-    discs = DiscSerializer(many=True)
+    device = OwnRow(queryset=Resource.objects.all(), required=False, allow_null=True)
+    discs = DiscGiven(many=True)
 
     class Meta:
         model = MriStudy
@@ -129,13 +156,26 @@ class MriStudyRecorded(Shape):
             "patient",
             "identifier",
             "acquired_on",
+            "device",
             "scanner",
             "field_strength_tesla",
+            "sequence",
             "read_by",
             "report",
             "discs",
         ]
         validators = ()  # that a number is taken is for the step to say
+
+
+class StudyRead(serializers.Serializer):
+    """What one reader saw, or what both agree on. The second reader is somebody else than the first."""
+
+    role = serializers.ChoiceField(choices=ReaderRole.choices, default=ReaderRole.FIRST)
+    read_by = serializers.CharField(max_length=120)
+    blinded = serializers.BooleanField(
+        allow_null=True, default=None, help_text="Whether the reader did not know how the patient feels."
+    )
+    discs = DiscGiven(many=True)
 
 
 class Assigned(serializers.Serializer):

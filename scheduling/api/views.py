@@ -40,6 +40,7 @@ from scheduling.api.shapes import (
     ResourceSerializer,
     Search,
     Slots,
+    StudyRead,
     Swapped,
     VerdictSerializer,
     VisitSearch,
@@ -119,7 +120,8 @@ class MriStudies(Browsable):
 
     queryset = MriStudy.objects.prefetch_related("discs").order_by("acquired_on", "pk")
     serializer_class = MriStudySerializer
-    bodies = {"create": MriStudyRecorded, "assign": Assigned}
+    bodies = {"create": MriStudyRecorded, "assign": Assigned, "read": StudyRead}
+    needs = {"read": "scheduling.add_discreading"}
     filterset_class = MriStudyFilter
 
     @answers(MriStudySerializer, status=201)
@@ -132,6 +134,11 @@ class MriStudies(Browsable):
     def assign(self, request: Any, pk: str) -> Response:
         """Say whose spine a study without a patient shows."""
         return self.show(studies.assign(self.get_object(), **self.given(), **self.signature()))
+
+    @step(MriStudySerializer, body=True)
+    def read(self, request: Any, pk: str) -> Response:
+        """Enter a first or second reading, or the consensus of both readers for the discs in which they differ."""
+        return self.show(studies.read(self.get_object(), **self.given(), **self.signature()))
 
 
 class EvaluationFilter(filters.FilterSet):

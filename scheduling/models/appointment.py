@@ -45,6 +45,7 @@ class Episode(models.Model):
                 name="an_injected_episode_has_its_anchor",
             )
         ]
+        indexes = [models.Index(fields=["anchor_at"], name="episodes_by_anchor")]
 
     def __str__(self) -> str:
         return f"{self.patient}: {self.protocol.name}"

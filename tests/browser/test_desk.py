@@ -315,7 +315,7 @@ def move_by_a_week(person):
     person.fill(earliest="2026-05-19")
     person.press("Look for times")
     person.page.get_by_role("link", name="Choose Tue 19 May 2026, 08:00-11:30 (Chicago)").click()
-    person.page.get_by_text("14 follow-up dates move with it.").wait_for()
+    person.page.get_by_text("14 follow-up dates move.").wait_for()
     person.picture("move, with its follow-up dates")
     person.fill(reason="The patient asked.")
     person.press("Move")
@@ -330,7 +330,7 @@ def answer_by_phone(person):
     person.press("Record answers")
     for group in person.page.locator("[role=group]").all():
         group.locator("label").first.click()
-    for number in person.page.locator("input[type=number]").all():
+    for number in person.page.locator("input[inputmode=numeric]").all():
         number.fill("3")
     person.press("Record answers")
     person.told()

@@ -1,6 +1,7 @@
 """What comes after the injection, at the desk: the page of one treatment, answers by phone, MRI, calls, worrying
 answers, going home."""
 
+import csv
 from datetime import timedelta
 
 import pytest
@@ -8,10 +9,10 @@ import time_machine
 from django.urls import reverse
 
 from clinic.admin import show
-from followup import events
+from followup import events, surveys
 from followup.admin.chart import outcome_of
 from followup.demo import walk
-from followup.models import Alert, CallAttempt, Discharge, FollowUpEvent, RecoveryScore, Response
+from followup.models import Alert, Answer, CallAttempt, Discharge, FollowUpEvent, RecoveryScore, Response
 from followup.states import AlertStatus, EventStatus
 from scheduling.admin.options import unseal
 from scheduling.models import Appointment, Episode, MriStudy
@@ -139,18 +140,23 @@ def test_a_lost_patient_is_lost_for_a_reason(desk, followed):
 # Going home
 
 
-def test_a_patient_goes_home_on_a_score_or_with_a_reason(desk, followed, at):
+def test_a_patient_goes_home_on_a_score_and_in_company(desk, followed, at):
     appointment = followed.appointments.get()
     score = {"vital_signs": 2, "activity": 1, "comfort": 1, "bleeding": 2, "intake": 2}
 
     with at_the(followed.anchor_at + timedelta(minutes=50)):
         scored = desk.take(appointment, "score", **score)
-        refused = desk.take(appointment, "discharge", escorted_by="Her brother")
-        home = desk.take(appointment, "discharge", escorted_by="Her brother", note="Dr Okafor agrees.")
+        refused = desk.take(appointment, "discharge", escorted_by="Her brother", note="Dr Okafor agrees.")
+        desk.take(appointment, "score", **(score | {"activity": 2}))
+        alone = desk.take(appointment, "discharge", escorted_by=" ")
+        home = desk.take(appointment, "discharge", escorted_by="Her brother")
 
-    assert RecoveryScore.objects.get().total == 8
+    assert [row.total for row in RecoveryScore.objects.order_by("pk")] == [8, 9]
     assert said(scored) == "The score is 8 of 10. Next: wait, and score again."
-    assert refusals(refused)[0].startswith("The latest score of Reyes, Marta is 8 of 10; 9 is needed.")
+    assert refusals(refused) == [
+        "The latest score of Reyes, Marta is 8 of 10; 9 is needed to go home. Keep the patient here and score again."
+    ]
+    assert alone.context["form"].errors.keys() == {"escorted_by"}
     assert Discharge.objects.get().escorted_by == "Her brother"
     assert home.url == show.page_of(followed)
 
@@ -164,7 +170,7 @@ def test_answers_by_phone_are_recorded_as_such_and_the_line_becomes_a_number(des
         form = desk.ask(event, "answer").context["form"]
         answers = dict.fromkeys(form.asked, "3")
 
-        response = desk.take(event, "answer", mode="phone", **answers)
+        response = desk.take(event, "answer", **answers)
     event.refresh_from_db()
 
     assert said(response) == "The answers of Reyes, Marta for 4 weeks are recorded."
@@ -177,7 +183,7 @@ def test_answers_by_phone_are_recorded_as_such_and_the_line_becomes_a_number(des
 def test_a_number_given_by_phone_has_a_picture_of_its_own_and_is_no_mark_on_the_line(desk, followed):
     event = event_of(followed, "week-4")
     with at_the(due(followed, "week-4")):
-        desk.take(event, "answer", mode="phone", q1="3")
+        desk.take(event, "answer", q1="3", rest_unanswered="on")
 
     picture = str(outcome_of(Episode.objects.get(pk=followed.pk)))
 
@@ -185,10 +191,66 @@ def test_a_number_given_by_phone_has_a_picture_of_its_own_and_is_no_mark_on_the_
     assert picture.count("no answers yet") == 2  # neither on the line, nor on the ODI
 
 
+def test_what_the_patient_said_already_is_shown_and_stays_theirs(desk, followed):
+    event, moment = event_of(followed, "week-4"), due(followed, "week-4")
+    surveys.save_answer(event, instrument="odi", link_id="1", value=2, at=moment)
+    surveys.save_answer(event, instrument="pain-vas", link_id="pain", value=37, at=moment)
+    with at_the(moment + timedelta(days=1)):
+        fields = desk.ask(event, "answer").context["form"].fields
+        halfway = desk.take(event, "answer", q3="4")
+        desk.take(event, "answer", q3="4", q4="skip", rest_unanswered="on")
+        page = desk.page(event).content.decode()
+
+    keep = fields["q2"].choices[0]
+    assert (keep[0], keep[1].startswith("keep: ")) == ("", True)
+    assert "(by the patient, Mon 8 Jun 2026, 12:00 (Chicago))" in keep[1]
+    assert "Answered already: 37 on the scale from 0 to 100 (by the patient" in fields["q1"].help_text
+    assert refusals(halfway) == ["8 questions are neither answered nor skipped yet."]
+    told = list(Answer.objects.filter(response__event=event).values_list("link_id", "value", "absent", "mode"))
+    assert told[:4] == [
+        ("1", 2, "", "self"),
+        ("pain", 37, "", "self"),
+        ("2", 4, "", "phone"),
+        ("3", None, "asked-declined", "phone"),
+    ]
+    assert [row[0] for row in told[4:]] == [str(section) for section in range(4, 11)]
+    assert {row[1:] for row in told[4:]} == {(None, "unknown", "phone")}
+    assert "By the patient, electronically" in page
+
+
+def test_a_paper_form_takes_millimetres_and_every_mark(desk, followed):
+    event, moment = event_of(followed, "week-4"), due(followed, "week-4")
+    with at_the(moment):
+        form = desk.ask(event, "paper").context["form"]
+        ticks = {name: "2" for name in form.asked if name not in ("q1", "q4")}
+        done = desk.take(event, "paper", q1="63", q4=["1", "5"], **ticks)
+
+    kept = {row.instrument_code: (row.mode, row.score) for row in Response.objects.filter(event=event)}
+    assert said(done) == "The answers of Reyes, Marta for 4 weeks are recorded."
+    assert kept == {"pain-vas": ("paper", 63), "odi": ("paper", 46)}
+
+
+def test_a_wrong_answer_is_corrected_with_a_reason_and_both_are_shown(desk, followed):
+    walk.answer(followed, "week-4", vas=40, at=due(followed, "week-4"))
+    response = Response.objects.get(event__code="week-4", instrument_code="pain-vas")
+
+    silent = desk.take(response, "amend", q1="14", reason="")
+    nothing = desk.take(response, "amend", reason="Misread")
+    done = desk.take(response, "amend", q1="14", reason="Misread")
+    page = desk.page(response).content.decode()
+
+    assert silent.context["form"].errors.keys() == {"reason"}
+    assert refusals(nothing) == ["Nothing of this differs from what was answered."]
+    assert said(done).startswith("Corrected: ")
+    assert [page.count(words) for words in ("Corrected by staff", "Misread")] == [1, 2]  # and in what happened so far
+    response.refresh_from_db()
+    assert (response.status, response.score) == ("amended", 14)
+
+
 def test_an_answer_outside_its_scale_is_asked_again(desk, followed):
     event = event_of(followed, "week-4")
     with at_the(due(followed, "week-4")):
-        response = desk.take(event, "answer", mode="phone", q1="11")
+        response = desk.take(event, "answer", q1="11")
 
     assert response.context["form"].errors.keys() == {"q1"}
     assert not Response.objects.exists()
@@ -196,7 +258,7 @@ def test_an_answer_outside_its_scale_is_asked_again(desk, followed):
 
 def test_answers_before_their_time_are_refused_in_words(desk, followed):
     with at_the(followed.anchor_at + timedelta(days=1)):
-        response = desk.take(event_of(followed, "week-4"), "answer", mode="phone")
+        response = desk.take(event_of(followed, "week-4"), "answer")
 
     assert "cannot be answered yet" in refusals(response)[0]
 
@@ -258,6 +320,59 @@ def test_a_worrying_answer_is_on_top_until_somebody_has_dealt_with_it(desk, foll
     assert silent.context["form"].errors.keys() == {"reason"}
     assert said(closed) == "Closed: red-flag answer of Reyes, Marta."
     assert alert.status == AlertStatus.CLOSED
+
+
+def test_what_nobody_has_looked_at_gets_louder(desk, followed):
+    event, moment = event_of(followed, "day-7"), due(followed, "day-7")
+    walk.follow_up(event, vas=20, at=moment, worried=True)
+
+    def loud(at):
+        with at_the(at):
+            return desk.client.get(reverse("admin:index")).context["queues"][0].lines[0].loud
+
+    assert loud(moment + timedelta(hours=3)) == "Nobody has seen it for 3 hours. Call today."
+    late = moment + timedelta(days=1)
+    assert loud(late) == "Nobody has seen it for 1 day. Overdue since the day it came in: call now."
+    with at_the(late):
+        listed = desk.list(Alert).content.decode()
+        desk.take(Alert.objects.get(), "acknowledge")
+    assert "Overdue, 1 day" in listed
+    assert loud(late) == ""
+
+
+# Completeness
+
+
+def test_the_panel_and_its_file_say_the_same(desk, followed):
+    walk.answer(followed, "week-4", vas=40, at=due(followed, "week-4"))
+    with at_the(due(followed, "month-3")):
+        page = desk.client.get(reverse("admin:followup_completeness"))
+        file = desk.client.get(reverse("admin:followup_completeness"), {"as": "csv"})
+    lines = list(csv.DictReader(file.content.decode().splitlines()))
+
+    rows = {row["point"].code: (row["point"], row["percent"]) for row in page.context["rows"]}
+    assert list(rows) == [line["code"] for line in lines] == ["baseline", "week-4", "month-3"]
+    assert (rows["week-4"][0].completed, rows["week-4"][1]) == (1, 100)
+    assert [line["completed"] for line in lines] == ["0", "1", "0"]
+    assert [line["percent"] for line in lines] == ["0", "100", "0"]
+    assert "1 of 1, 100 %" in page.content.decode()
+
+
+def test_the_panel_is_of_what_one_may_see_and_of_what_one_asked_for(desk, followed, stranger, other_site):
+    ours, theirs = Desk(stranger), other_site.pk
+
+    def shown(who, **asked):
+        with at_the(due(followed, "month-3")):
+            return who.client.get(reverse("admin:followup_completeness"), asked)
+
+    assert len(shown(desk).context["rows"]) == 3
+    assert len(shown(desk, protocol=followed.protocol_id, site=followed.patient.site_id).context["rows"]) == 3
+    assert len(shown(desk, kind="symptom_check").context["rows"]) == 6
+    assert shown(desk, last="2026-05-01").context["rows"] == []
+    assert shown(ours).context["rows"] == []
+    for wrong in ({"site": theirs}, {"first": "yesterday"}, {"kind": "mri"}, {"protocol": "x"}):
+        refused = shown(desk, **wrong)
+        assert (refused.status_code, refused.context["rows"], bool(refused.context["form"].errors)) == (200, [], True)
 
 
 # MRI

@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
 
+from clinic import links
 from followup import events
 from followup.demo import walk
 from followup.models import Alert, FollowUpEvent
@@ -92,11 +94,82 @@ def test_an_answer_is_shown_with_its_score_and_where_it_came_from(desk, followed
     assert desk.get(f"{API}/responses/{shown[0]['id']}/").json() == shown[0]
 
 
+def answers_to(desk, episode, instrument):
+    (response,) = listed(desk, "responses", episode=str(episode.pk), instrument=instrument)
+    return response
+
+
+def test_a_correction_keeps_what_was_answered_and_says_why(desk, followed):
+    response = answers_to(desk, followed, "pain-now")
+    path = f"{API}/responses/{response['id']}/amend/"
+
+    amended = desk.post(path, {"answers": {"pain": 20}, "reason": "Misread"}, format="json").json()
+
+    assert (amended["status"], amended["mode"], amended["answers"]) == ("amended", "self", {"pain": 20})
+    assert amended["score"] == "20.000000"
+    told = listed(desk, "answers", response=response["id"])
+    assert [(row["value"], row["mode"], row["by"], row["reason"]) for row in told] == [
+        (40, "self", "", ""),
+        (20, "correction", "coordinator", "Misread"),
+    ]
+    assert desk.get(f"{API}/answers/{told[0]['id']}/").json() == told[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"answers": {"pain": 20}}, 400),
+        ({"answers": {"pain": 20}, "reason": " "}, 400),
+        ({"answers": {}, "reason": "Misread"}, 400),
+        ({"answers": [20], "reason": "Misread"}, 400),
+        ({"answers": {"pain": "20"}, "reason": "Misread"}, 400),
+        ({"answers": {"pain": 2.5}, "reason": "Misread"}, 400),
+        ({"answers": {"pain": {"a": 1}}, "reason": "Misread"}, 400),
+        ({"answers": {"pain": [["a"]]}, "reason": "Misread"}, 400),
+        ({"answers": {"pain": "x" * 5000}, "reason": "Misread"}, 400),
+        ({"answers": {"pain": 10**30}, "reason": "Misread"}, 409),
+        ({"answers": {"pain": [1, 2]}, "reason": "Misread"}, 409),
+        ({"answers": {"pain": True}, "reason": "Misread"}, 409),
+        ({"answers": {"pain\x00": 20}, "reason": "Misread"}, 409),
+        ({"answers": {"": 20}, "reason": "Misread"}, 409),
+        ({"answers": {"pain": 40}, "reason": "Misread"}, 409),
+        ({"answers": {"pain": 20}, "reason": "a\x00b"}, 400),
+    ],
+)
+def test_what_is_no_correction_is_refused(desk, followed, body, status):
+    response = answers_to(desk, followed, "pain-now")
+
+    refused = desk.post(f"{API}/responses/{response['id']}/amend/", body, format="json")
+
+    assert refused.status_code == status, refused.content
+    assert answers_to(desk, followed, "pain-now") == response
+
+
+def test_a_machine_corrects_nothing(desk, followed, site, at):
+    response = answers_to(desk, followed, "pain-now")
+    secret = links.issue_token(site, name="Bridge", may_write=True, expires_at=at + 30 * DAY, at=at)[1]
+    machine = APIClient(headers={"Authorization": f"Bearer {secret}"})
+
+    body = {"answers": {"pain": 20}, "reason": "Misread"}
+    refused = machine.post(f"{API}/responses/{response['id']}/amend/", body, format="json")
+
+    assert refused.status_code == 403
+    assert answers_to(desk, followed, "pain-now")["status"] == "completed"
+
+
 def test_an_alert_is_acknowledged_and_closed_by_a_person(desk, followed):
     (alert,) = listed(desk, "alerts", status="raised")
     path = f"{API}/alerts/{alert['id']}"
 
-    assert desk.post(f"{path}/acknowledge/").json()["status"] == "acknowledged"
+    early = desk.post(f"{path}/close/", {"reason": "Called, fine"})
+    assert (early.status_code, "Nobody has acknowledged this yet" in early.json()["detail"]) == (409, True)
+
+    seen = desk.post(f"{path}/acknowledge/").json()
+    assert (seen["status"], seen["acknowledged_by"], seen["acknowledged_at"]) == (
+        "acknowledged",
+        "coordinator",
+        "2026-05-04T14:00:00Z",
+    )
     assert desk.post(f"{path}/close/", {}).json()["fields"] == {"reason": ["This field is required."]}
     assert desk.post(f"{path}/close/", {"reason": "Called, fine"}).json()["status"] == "closed"
 
@@ -120,7 +193,7 @@ def test_instruments_are_listed_without_their_wording(desk, site):
 
 
 # Session, login, two for the permissions, the count, the rows.
-LISTS = {"follow-up-events": 6, "responses": 6, "alerts": 6, "instruments": 6}
+LISTS = {"follow-up-events": 6, "responses": 6, "answers": 6, "alerts": 6, "instruments": 6}
 
 
 def test_a_list_takes_the_same_queries_for_one_row_and_for_three(desk, site, at):

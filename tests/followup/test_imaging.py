@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 
 from clinic.status import StepRefused
-from followup import events, imaging
+from followup import events, imaging, orders
 from followup.demo import walk
-from followup.models import FollowUpEvent
+from followup.models import FollowUpEvent, MriOrder
 from followup.states import EventStatus
-from scheduling import bookings
-from scheduling.models import DiscReading, Episode, MriStudy
+from scheduling import bookings, studies
+from scheduling.models import DiscReading, Episode, MriStudy, Resource
 from scheduling.models.protocol import Visit
 
 DISCS = [{"level": "L3/4", "grade": 2}, {"level": "L4/5", "grade": 3, "modic": 1}]
@@ -193,3 +193,232 @@ def test_an_mri_that_was_never_booked_is_missed(injected):
     events.miss_overdue(at=walk.at_noon(event.closes_on + DAY))
 
     assert again(event).status == EventStatus.MISSED
+
+
+# Ordered
+
+
+def status_of(event):
+    return [order.status for order in MriOrder.objects.filter(event=event).order_by("ordered_at", "status")]
+
+
+def told(event):
+    return imaging.scans().get(pk=event.pk)
+
+
+def make(event):
+    """The scan takes place as it was booked."""
+    appointment = bookings.arrive(event.appointment, by="radiographer", at=event.appointment.during.lower)
+    return bookings.fulfil(appointment, by="radiographer", at=appointment.during.upper)
+
+
+def receive(event, **study):
+    on = event.appointment.during.lower if event.appointment else walk.at_noon(event.due_on)
+    at = on + timedelta(hours=3)
+    return imaging.receive(event, acquired_on=on.date(), by="radiographer", at=at, **study)
+
+
+def test_an_order_is_booked_with_the_appointment_and_done_with_the_study(injected):
+    event = mri(injected)
+
+    order = orders.place(event, sequences=["sagittal-t2", "t2-map"], by="dr", at=injected.anchor_at)
+    ordered = status_of(event)
+    event = book(event)
+    booked = status_of(event)
+    make(event)
+    made = status_of(event)
+    receive(again(event))
+
+    assert (ordered, booked, made, status_of(event)) == (["ordered"], ["booked"], ["booked"], ["done"])
+    assert (order.said, order.ordered_by) == ("Sagittal T2, T2 map", "dr")
+
+
+def test_what_nobody_ordered_is_ordered_with_the_booking_as_at_baseline(injected):
+    event = book(mri(injected))
+
+    order = MriOrder.objects.get(event=event)
+
+    assert (order.status, order.ordered_by, order.said) == ("booked", "coordinator", "Sagittal T2, Sagittal T1")
+
+
+def test_one_order_stands_for_one_mri(injected, at):
+    event = mri(injected)
+    orders.place(event, by="dr", at=at)
+
+    with pytest.raises(StepRefused, match="ordered already, by dr"):
+        orders.place(event, by="another", at=at)
+    with pytest.raises(StepRefused, match="is not an MRI"):
+        orders.place(FollowUpEvent.objects.get(episode=injected, code="week-4"), by="dr", at=at)
+    with pytest.raises(StepRefused, match="Not a sequence"):
+        orders.place(mri(injected, "mri-month-12"), sequences=["colour"], by="dr", at=at)
+
+
+def test_what_was_taken_back_is_not_booked_until_it_is_ordered_again(injected, at):
+    event = mri(injected)
+    order = orders.place(event, by="dr", at=at)
+
+    with pytest.raises(StepRefused, match="Say why"):
+        orders.cancel(order, reason=" ", by="dr", at=at)
+    orders.cancel(order, reason="Has a pacemaker now", by="dr", at=at)
+
+    with pytest.raises(StepRefused, match="Order it again"):
+        book(event)
+    assert again(event).appointment is None
+    orders.place(event, by="dr", at=at)
+    book(event)
+    assert sorted(status_of(event)) == ["booked", "cancelled"]
+
+
+def test_a_booked_order_is_not_taken_back_behind_the_patients_back(injected, at):
+    event = book(mri(injected))
+
+    with pytest.raises(StepRefused, match="Cancel its appointment first"):
+        orders.cancel(MriOrder.objects.get(event=event), reason="Not wanted", by="dr", at=at)
+
+
+def test_an_order_whose_day_fell_through_is_open_again_and_one_not_due_is_cancelled(injected, at):
+    event = book(mri(injected))
+    later = walk.at_noon(event.opens_on - 19 * DAY)
+    untouched = orders.settle(at=later)
+    bookings.cancel(event.appointment, reason="Ill", by="coordinator", at=later)
+
+    settled = orders.settle(at=later)
+    opened = status_of(event)
+    events.waive(event, reason="Moved away", by="dr", at=later)
+    orders.settle(at=later)
+
+    assert (untouched, settled, opened, status_of(event)) == (0, 1, ["ordered"], ["cancelled"])
+    assert orders.settle(at=later) == 0
+
+
+# Received
+
+
+def test_a_scan_is_done_only_when_its_study_has_come(injected):
+    event = book(mri(injected))
+    before = list(imaging.to_receive())
+    make(event)
+    waiting = [row.pk for row in imaging.to_receive()]
+    still = again(event).status
+
+    study = receive(again(event))
+
+    assert (before, waiting, still) == ([], [event.pk], EventStatus.OPEN)
+    assert (again(event).status, again(event).mri) == (EventStatus.DONE, study)
+    assert list(imaging.to_receive()) == []
+    assert list(studies.unread()) == [study]
+
+
+def test_a_study_is_read_after_it_has_come(injected):
+    event = mri(injected)
+    study = receive(event, identifier="F-1", sequence="sagittal T2 and T1")
+
+    studies.read(
+        study,
+        discs=[{"scale": "pfirrmann5", **disc} for disc in DISCS],
+        read_by="Dr A",
+        by="Dr A",
+        at=injected.anchor_at,
+    )
+
+    assert (study.identifier, study.sequence) == ("F-1", "sagittal T2 and T1")
+    assert list(studies.unread()) == []
+    with pytest.raises(StepRefused, match="no MRI to receive"):
+        receive(again(event))
+
+
+def test_a_study_comes_from_the_scanner_that_was_booked(injected, site):
+    event = book(mri(injected))
+
+    study = receive(event)
+
+    assert study.device == studies.scanners(site).get()
+
+
+# On which scanner
+
+
+def test_an_mri_on_the_scanner_of_the_baseline_needs_no_warning(injected):
+    event = book(mri(injected))
+    booked = imaging.scanner_warning(told(event))
+    receive(event)
+
+    assert (booked, imaging.scanner_warning(told(event))) == ("", "")
+
+
+def test_another_scanner_than_at_baseline_is_a_warning_and_not_a_refusal(injected, site):
+    Resource.objects.filter(site=site, kind="mri_scanner").update(active=False)
+    Resource.objects.create(site=site, kind="mri_scanner", name="Scanner North")
+
+    event = book(mri(injected))
+    booked = imaging.scanner_warning(told(event))
+    receive(event)
+
+    plan = "The plan asks for the same scanner and sequence: T2 depends on both."
+    first = "The baseline MRI was made on MRI scanner, this one"
+    assert booked == f"{first} is booked on Scanner North. {plan}"
+    assert imaging.scanner_warning(told(event)) == f"{first} was made on Scanner North. {plan}"
+
+
+def test_a_scanner_elsewhere_is_compared_by_its_name(injected):
+    event = mri(injected)
+    receive(event, scanner="Harbour Imaging")
+    warned = imaging.scanner_warning(told(event))
+    MriStudy.objects.exclude(pk=again(event).mri_id).update(device=None, scanner="harbour imaging")
+
+    assert "this one was made on Harbour Imaging." in warned
+    assert imaging.scanner_warning(told(event)) == ""
+
+
+def test_a_scanner_that_is_not_known_is_not_warned_about(injected):
+    event = book(mri(injected))
+    MriStudy.objects.update(device=None)
+
+    assert imaging.scanner_warning(told(event)) == ""
+
+
+# What became of the discs
+
+
+def changes(event):
+    return {change.level: (change.steps, change.why_not) for change in imaging.changes(told(event))}
+
+
+def test_each_disc_is_compared_with_the_baseline_within_its_scale(injected):
+    event = mri(injected)
+    before = changes(event)
+    discs = [
+        {"level": "L3/4", "grade": 3},
+        {"level": "L4/5", "grade": 5},
+        {"level": "L5/S1", "grade": 3, "scale": "modified8"},
+        {"level": "L1/2", "grade": 1},
+    ]
+
+    imaging.read(
+        event, acquired_on=event.due_on, scale="pfirrmann5", discs=discs, by="Dr A", at=walk.at_noon(event.due_on)
+    )
+
+    assert before == {}
+    assert list(changes(event)) == ["L1/2", "L3/4", "L4/5", "L5/S1"]
+    assert changes(event) == {
+        "L1/2": (None, "Not read at baseline."),
+        "L3/4": (1, ""),
+        "L4/5": (-1, ""),
+        "L5/S1": (None, "Graded on two different scales."),
+    }
+
+
+def test_a_disc_in_which_the_readers_differ_has_no_change_until_they_agree(injected):
+    event = mri(injected)
+    study = imaging.read(
+        event, acquired_on=event.due_on, scale="pfirrmann5", discs=DISCS, by="Dr A", at=walk.at_noon(event.due_on)
+    )
+    seen = {"by": "Dr B", "at": walk.at_noon(event.due_on)}
+    other = {"level": "L4/5", "scale": "pfirrmann5", "grade": 5}
+    studies.read(study, role="second", discs=[other], read_by="Dr B", **seen)
+    apart = changes(event)["L4/5"]
+
+    studies.read(study, role="consensus", discs=[other | {"grade": 4}], read_by="Dr A, Dr B", **seen)
+
+    assert apart == (None, "The readers differ now; their consensus is missing.")
+    assert changes(event)["L4/5"] == (0, "")

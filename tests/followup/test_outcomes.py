@@ -86,7 +86,8 @@ def test_without_a_first_measurement_nothing_can_be_said(injected):
 def test_a_number_does_not_enter_the_series_of_the_line(followed):
     event = FollowUpEvent.objects.with_dates().get(episode=followed, code="month-3")
     at = walk.at_noon(event.due_on)
-    surveys.record(event, answers={"pain-nrs": {"pain": 4}}, mode="phone", by="coordinator", at=at)
+    number = {"pain-nrs": {"pain": 4}}
+    surveys.record(event, answers=number, mode="phone", by="coordinator", at=at, rest_unanswered=True)
 
     point = outcomes.series(followed)[2]
 
@@ -96,7 +97,9 @@ def test_a_number_does_not_enter_the_series_of_the_line(followed):
 def by(episode, code, **answers):
     event = FollowUpEvent.objects.with_dates().get(episode=episode, code=code)
     given = {name.replace("_", "-"): items for name, items in answers.items()}
-    surveys.record(event, answers=given, mode="phone", by="coordinator", at=walk.at_noon(event.due_on))
+    surveys.record(
+        event, answers=given, mode="phone", by="coordinator", at=walk.at_noon(event.due_on), rest_unanswered=True
+    )
 
 
 def loaded_again(code, at, *, version, recall=None):

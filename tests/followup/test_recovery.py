@@ -3,10 +3,14 @@
 from datetime import date, timedelta
 
 import pytest
+from django.db import IntegrityError, transaction
 
+from clinic.models import Message
 from clinic.status import StepRefused
-from followup import recovery
-from followup.models import Discharge, RecoveryScore
+from followup import recovery, reminders
+from followup.models import Discharge, RecoveryScore, RestrictionStage
+from scheduling import bookings
+from scheduling.models import Episode
 
 FIT = {"vital_signs": 2, "activity": 2, "comfort": 2, "bleeding": 2, "intake": 1}
 UNFIT = FIT | {"comfort": 1}
@@ -49,12 +53,32 @@ def test_only_the_latest_score_counts(injection, hour):
         recovery.discharge(injection, escorted_by="spouse", by="nurse", at=hour + timedelta(hours=1))
 
 
-def test_below_nine_needs_a_reason(injection, hour):
+def test_no_note_lets_a_patient_go_home_below_nine(injection, hour):
     recovery.score(injection, items=UNFIT, by="nurse", at=hour)
 
-    home = recovery.discharge(injection, escorted_by="spouse", note="As usual for her", by="nurse", at=hour)
+    with pytest.raises(recovery.NotFitToGoHome, match="Keep the patient here and score again"):
+        recovery.discharge(injection, escorted_by="spouse", note="As usual for her", by="clinician", at=hour)
 
-    assert home.note == "As usual for her"
+    assert Discharge.objects.count() == 0
+
+
+@pytest.mark.parametrize("nobody", ["", "  ", "\t\x0b"])
+def test_nobody_goes_home_alone(injection, hour, nobody):
+    recovery.score(injection, items=FIT, by="nurse", at=hour)
+
+    with pytest.raises(recovery.NobodyTakesThemHome, match="write down who takes Reyes, Marta home"):
+        recovery.discharge(injection, escorted_by=nobody, by="nurse", at=hour)
+
+    assert Discharge.objects.count() == 0
+
+
+def test_the_database_too_lets_nobody_go_home_alone(injection, hour):
+    score = recovery.score(injection, items=FIT, by="nurse", at=hour)
+
+    home = {"discharged_at": hour, "discharged_by": "nurse", "escorted_by": ""}
+
+    with pytest.raises(IntegrityError, match="nobody_goes_home_alone"), transaction.atomic():
+        Discharge.objects.create(injection=injection, score=score, **home)
 
 
 def test_nobody_goes_home_unscored_or_twice(injection, hour):
@@ -101,7 +125,39 @@ def test_stages_follow_the_injection(injected):
     ]
 
 
-def test_there_are_no_stages_without_a_date(booked):
+def test_stages_are_planned_until_the_injection_and_then_follow_its_actual_end(booked, inject):
+    before = recovery.stages(booked)
+
+    injected = inject(booked)
+    Episode.objects.filter(pk=injected.pk).update(anchor_at=injected.anchor_at + timedelta(days=2))
+
+    after = recovery.stages(Episode.objects.get(pk=injected.pk))
+    assert {stage.planned for stage in before} == {True}
+    assert {stage.planned for stage in after} == {False}
+    assert [later.begins_on - sooner.begins_on for sooner, later in zip(before, after, strict=True)] == [
+        timedelta(days=2)
+    ] * 5
+
+
+def test_there_are_no_stages_without_a_date_or_after_a_treatment_was_called_off(booked, at):
+    bookings.cancel_episode(booked, reason="Changed her mind", by="coordinator", at=at)
+    off = recovery.stages(Episode.objects.get(pk=booked.pk))
     booked.anchor_at = None
 
-    assert recovery.stages(booked) == ()
+    assert (recovery.stages(booked), off) == ((), ())
+
+
+def test_a_stage_is_told_by_one_mail_on_its_first_day(injected):
+    told = []
+    for day in range(16):
+        reminders.queue_due(at=injected.anchor_at + timedelta(days=day, hours=6))
+        told.append(Message.objects.filter(kind=reminders.STAGE).count())
+
+    assert told == [1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 4]
+
+
+def test_a_stage_cannot_end_before_it_begins(injected):
+    rest = RestrictionStage.objects.filter(protocol=injected.protocol, code="protect")
+
+    with pytest.raises(IntegrityError, match="a_stage_ends_after_it_begins"), transaction.atomic():
+        rest.update(last_day=2)

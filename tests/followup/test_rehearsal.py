@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from followup import events
+from followup.demo import walk
+from followup.models import FollowUpEvent
+from followup.models.event import EventKind
+from followup.rehearsal import report
+from scheduling.models import Episode
+
 PROJECT = Path(__file__).resolve().parents[2]
 HEADER = (
     "Patient,IVD label,Modic,UP endplate,LOW endplate,Spondylolisthesis,"
@@ -87,6 +94,11 @@ def test_a_clinic_is_rehearsed_on_files_with_surprises_and_no_rule_breaks(db, tm
     assert figures["eligible"] + figures["not_eligible"] == figures["evaluated"]
     assert figures["injected"] >= 1
     assert set(figures["invariants"].values()) == {0}
+    assert figures["invariants"]["time_points_that_do_not_add_up"] == 0
+    points = [row for name in ("surveys", "symptom_checks") for row in figures[name].values()]
+    parts = ("answered", "by_phone", "missed", "open", "voided")
+    assert [row for row in points if row["expected"] != sum(row[part] for part in parts)] == []
+    assert points
 
 
 def test_a_missing_file_is_a_sentence_not_a_traceback(tmp_path):
@@ -102,3 +114,47 @@ def test_a_missing_file_is_a_sentence_not_a_traceback(tmp_path):
     assert rehearsal.returncode == 1
     assert rehearsal.stderr.strip().endswith("is not a file.")
     assert "Traceback" not in rehearsal.stderr
+
+
+@pytest.mark.slow
+def test_the_numbers_of_every_time_point_add_up(booked, inject, site, at):
+    """One of each: answered, by phone, on paper, waived, missed, open, voided."""
+    cancelled = walk.book(walk.open_episode(walk.register(site, at=at, mrn="MRN-2"), at=at), at=at).episode
+    events.open_due(at=at)
+    episode = inject(booked)
+    Episode.objects.filter(pk=cancelled.pk).update(anchor_at=None)
+    events.open_due(at=at)
+    for code, mode in (("day-1", "self"), ("day-3", "phone"), ("day-7", "paper")):
+        event = FollowUpEvent.objects.with_dates().get(episode=episode, code=code)
+        walk.follow_up(event, vas=30, at=walk.at_noon(event.due_on), mode=mode)
+    for code in ("day-14", "mri-month-6"):
+        waived = FollowUpEvent.objects.get(episode=episode, code=code)
+        events.waive(waived, reason="Abroad", by="clinician", at=at)
+    now = walk.at_noon(FollowUpEvent.objects.with_dates().get(episode=episode, code="day-28").due_on)
+    events.miss_overdue(at=now)
+
+    checks = report.time_points(EventKind.SYMPTOM_CHECK, now=now)
+    scans = report.mri_time_points(now=now)
+    sums = report.wrong_sums(checks, scans)
+    FollowUpEvent.objects.get(episode=episode, code="day-1").responses.all().delete()
+    broken = report.wrong_sums(report.time_points(EventKind.SYMPTOM_CHECK, now=now))
+
+    none = {"answered": 0, "by_phone": 0, "missed": 0, "open": 0, "voided": 1, "waived": 0}
+    assert checks == {
+        "day-1": none | {"expected": 2, "answered": 1},
+        "day-3": none | {"expected": 2, "by_phone": 1},
+        "day-7": none | {"expected": 2, "answered": 1},
+        "day-14": none | {"expected": 1, "waived": 1},
+        "day-21": none | {"expected": 2, "missed": 1},
+        "day-28": none | {"expected": 2, "open": 1},
+    }
+    assert scans["mri-month-6"] == {
+        "expected": 1,
+        "done_in_window": 0,
+        "done_outside_window": 0,
+        "missed": 0,
+        "open": 0,
+        "voided": 1,
+        "waived": 1,
+    }
+    assert (sums, broken) == (0, 1)

@@ -86,7 +86,7 @@ def test_the_link_in_the_mail_opens_that_survey(injected, client, settings, monk
 
     assert link.startswith(f"{settings.BASE_URL}/s/")
     path = link.removeprefix(settings.BASE_URL)
-    assert client.get(path).status_code == 200
+    assert client.get(path, follow=True).status_code == 200
     assert client.get(f"{path[:-2]}x/").status_code == 404
     html = next(email for email in mail.outbox if email.subject == INVITE).alternatives[0].content
     assert f'<a href="{link}"' in html

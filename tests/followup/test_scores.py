@@ -77,7 +77,9 @@ def test_an_impression_of_change_has_a_place_and_no_number_to_average(site):
 def answered(episode, code, *, at=None, **by_code):
     event = FollowUpEvent.objects.with_dates().get(episode=episode, code=code)
     answers = {name.replace("_", "-"): items for name, items in by_code.items()}
-    surveys.record(event, answers=answers, mode="phone", by="ann", at=at or walk.at_noon(event.due_on))
+    surveys.record(
+        event, answers=answers, mode="phone", by="ann", at=at or walk.at_noon(event.due_on), rest_unanswered=True
+    )
 
 
 @pytest.fixture

@@ -528,7 +528,7 @@ def test_a_patient_sees_what_comes_when_from_the_injection_on(survey, phone, inj
         "No driving after sedation. Take short walks. No bath or pool for 24 hours.",
     )
     assert lines[5] == (
-        "Tuesday 12 May 2026 to Wednesday 13 May 2026",
+        "Tuesday 12 May 2026",
         "A few words on how you are. We will write to you.",
     )
     assert [what for what in lines if "MRI" in what[1]] == [

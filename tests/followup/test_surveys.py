@@ -1,6 +1,6 @@
 """What a patient answers is kept once, scored exactly, and worries somebody when it should."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier, Thread
 from zoneinfo import ZoneInfo
@@ -193,8 +193,9 @@ def test_a_second_submission_changes_nothing(injected):
         (True, -2, 22, "over"),
         (True, 20, 43, "open"),
         (True, 20, 44, "over"),
-        (True, 7 * 24 - 1, 7 * 24 - 0.5, "open"),
-        (True, 7 * 24 - 1, 7 * 24, "over"),
+        (True, 7 * 24 - 1, 7 * 24, "open"),
+        (True, 7 * 24 - 1, 8 * 24 - 1.5, "open"),
+        (True, 7 * 24 - 1, 8 * 24 - 1, "over"),
     ],
 )
 def test_a_survey_does_not_close_under_the_patients_thumb(injected, begun, last_answer, asked, expected):
@@ -209,6 +210,60 @@ def test_a_survey_does_not_close_under_the_patients_thumb(injected, begun, last_
     assert surveys.standing(event, at=at) == expected
     events.miss_overdue(at=at)
     assert surveys.standing(surveys.dated(event.pk), at=at) == expected
+
+
+@pytest.mark.parametrize(
+    ("begun", "last_answer", "asked", "expected"),
+    [
+        # hours from the end of the injection, with which a first measurement ends
+        (False, None, -1, "open"),
+        (False, None, 0, "over"),
+        (True, -30, -1, "open"),
+        (True, -30, 0, "over"),
+        (True, -2, 0, "open"),
+        (True, -2, 21, "open"),
+        (True, -2, 22, "over"),
+    ],
+)
+def test_a_first_measurement_in_progress_is_not_cut_off_by_the_injection(
+    booked, inject, begun, last_answer, asked, expected
+):
+    booked.refresh_from_db()
+    event = due(booked, "baseline")
+    if begun:
+        answer(event, booked.anchor_at - DAY, pain_vas={"pain": 40})
+    given_at = inject(booked).anchor_at
+    if begun:
+        Response.objects.update(last_answer_at=given_at + timedelta(hours=last_answer))
+
+    at = given_at + timedelta(hours=asked)
+
+    assert surveys.standing(surveys.dated(event.pk), at=at) == expected
+    if asked >= 0:
+        events.miss_overdue(at=at)
+        assert surveys.standing(surveys.dated(event.pk), at=at) == expected
+
+
+@pytest.mark.parametrize(
+    ("last_day", "end"),
+    [
+        (date(2026, 10, 31), datetime(2026, 11, 1, 5, tzinfo=UTC)),  # the clock goes back in the night after it
+        (date(2026, 11, 1), datetime(2026, 11, 2, 6, tzinfo=UTC)),  # a day of 25 hours
+        (date(2027, 3, 13), datetime(2027, 3, 14, 6, tzinfo=UTC)),
+        (date(2027, 3, 14), datetime(2027, 3, 15, 5, tzinfo=UTC)),  # a day of 23 hours
+    ],
+)
+def test_a_window_ends_with_the_clinics_day_and_24_hours_are_24_hours(injected, last_day, end):
+    event, second = due(injected, "week-4"), timedelta(seconds=1)
+    Episode.objects.filter(pk=injected.pk).update(anchor_at=injected.anchor_at + (last_day - event.closes_on))
+    event = surveys.dated(event.pk)
+
+    assert [surveys.standing(event, at=end - second), surveys.standing(event, at=end)] == ["open", "over"]
+
+    answer(event, end - second, pain_vas={"pain": 1})
+
+    assert surveys.standing(event, at=end - 2 * second + DAY) == "open"
+    assert surveys.standing(event, at=end - second + DAY) == "over"
 
 
 def test_nothing_is_asked_before_the_window_opens(injected):
@@ -257,15 +312,6 @@ def test_answers_taken_by_phone_say_so_and_by_whom(injected):
     assert (odi.mode, odi.recorded_by, odi.score) == ("phone", "coordinator", 40)
     assert response_to(event, "pain-vas").answers == {"pain": 23}
     assert surveys.dated(event.pk).status == EventStatus.DONE
-
-
-def test_what_was_not_said_on_the_phone_counts_as_skipped(injected):
-    event = due(injected, "month-6")
-
-    surveys.record(event, answers={"pain-nrs": {"pain": 4}}, mode="phone", by="coordinator", at=noon(event.due_on))
-
-    assert response_to(event, "odi").answers == dict.fromkeys(TWOS)
-    assert response_to(event, "pain-nrs").score == 4
 
 
 def test_paper_filled_in_on_time_may_be_entered_for_a_week(injected):

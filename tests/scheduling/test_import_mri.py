@@ -47,6 +47,10 @@ def test_a_disc_comes_in_with_its_scale_and_what_was_seen(bring_in):
     assert (counted(report), report.studies, report.unassigned) == ((1, 1, 0, 0, 0), 1, 1)
     disc = DiscReading.objects.values().get()
     assert {name: value for name, value in disc.items() if name not in ("id", "study_id")} == {
+        "role": "first",
+        "read_by": "",
+        "read_at": None,
+        "blinded": None,
         "level": "L4/5",
         "scale": "pfirrmann5",
         "grade": 4,
