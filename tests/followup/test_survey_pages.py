@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from clinic import links
 from followup import events, expected, instruments, surveys
-from followup.models import Alert, FollowUpEvent, Instrument, Response
+from followup.models import Alert, Answer, FollowUpEvent, Instrument, Response
 from followup.states import EventStatus
 
 DAY = timedelta(days=1)
@@ -124,6 +124,23 @@ def test_a_touch_on_the_picture_of_the_line_is_a_place_on_it(survey, phone, x, v
     press(phone, path(slot, 1), **{"line.x": str(x), "line.y": "30"})
 
     assert Response.objects.get().answers == {"pain": value}
+
+
+@pytest.mark.parametrize(
+    ("number", "fields", "mode"),
+    [
+        (False, {"answer": "20"}, "line"),
+        (False, {"line.x": "60", "line.y": "30"}, "picture"),
+        (True, {"answer": "2"}, "number"),
+    ],
+)
+def test_how_a_pain_scale_was_answered_is_kept_beside_the_answer(survey, phone, number, fields, mode):
+    _, token = survey()
+    slot = enter(phone, token)
+
+    press(phone, path(slot, 1, as_number=number), **fields)
+
+    assert [answer.input_mode for answer in Answer.objects.all() if answer.value is not None] == [mode]
 
 
 def test_a_line_that_was_pressed_by_a_key_is_not_answered(survey, phone):
