@@ -47,19 +47,28 @@ def exact(response: Response) -> Fraction | None:
 
 
 def alert_if_pain_rose(event: FollowUpEvent, *, at: datetime) -> None:
-    """Compare like with like only: the same instrument, asking about the same time, before the injection and now."""
+    """Against the same question before the injection; where that was not asked, against the pain of another time on the
+    same scale. An alarm is no measurement: rather one call too many, and the sentence says which times it speaks of."""
     if event.before_injection:
         return
     told = Response.objects.filter(completed_at__isnull=False, score__isnull=False, event__episode=event.episode)
     rows = told.filter(Q(event=event) | Q(event__offset__lte=0)).select_related("instrument", "event")
-    before: dict[tuple[str, str], Response] = {}
-    after: dict[tuple[str, str], Response] = {}
-    for response in rows.order_by("completed_at", "instrument_code"):
-        kept = before if response.event.before_injection else after
-        kept[response.instrument_code, response.instrument.recall] = response
-    for same in sorted(before.keys() & after.keys()):
-        if detail := _risen(before[same], after[same]):
+    found = list(rows.order_by("completed_at", "instrument_code"))
+    before = [response for response in found if response.event.before_injection]
+    for now in (response for response in found if not response.event.before_injection):
+        same = [one for one in before if _asked(one) == _asked(now)]
+        nearest = same or [one for one in before if _scale(one) == _scale(now)]
+        if nearest and (detail := _risen(nearest[-1], now)):
             alerts.raise_alert(event, kind=AlertKind.PAIN_ROSE, detail=detail, at=at)
+
+
+def _asked(response: Response) -> tuple[str, str]:
+    return response.instrument_code, response.instrument.recall
+
+
+def _scale(response: Response) -> tuple[str, int]:
+    rule = rules.read(response.instrument.rules)
+    return rule.scale, rule.high
 
 
 def _risen(before: Response, after: Response) -> str:
@@ -67,7 +76,12 @@ def _risen(before: Response, after: Response) -> str:
     was, now = exact(before), exact(after)
     if rule.alarming_rise is None or was is None or now is None or now - was < rule.alarming_rise:
         return ""
-    return f"Pain was {rule.display(was)} of {rule.high} before the injection and is {rule.display(now)} now."
+    then, since = (
+        ("", "") if _asked(before) == _asked(after) else (f" ({one.instrument.recall})" for one in (before, after))
+    )
+    return (
+        f"Pain was {rule.display(was)} of {rule.high} before the injection{then} and is {rule.display(now)} now{since}."
+    )
 
 
 def _stored(score: Fraction) -> Decimal:

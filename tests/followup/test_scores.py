@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from followup import events, instruments, scores, surveys
+from followup import events, instruments, outcomes, scores, surveys
 from followup.demo import walk
 from followup.models import Alert, FollowUpEvent, Instrument, Response
 
@@ -97,12 +97,14 @@ def before(booked):
     return asked
 
 
-def test_pain_right_now_is_not_compared_with_the_pain_of_a_week(before, inject):
+def test_where_pain_right_now_was_not_asked_before_the_alarm_says_which_times_it_compares(before, inject):
     episode = inject(before(pain_vas={"pain": 10}))
 
-    answered(episode, "day-7", pain_now={"pain": 90})
+    answered(episode, "day-7", pain_now={"pain": 40})
 
-    assert Alert.objects.count() == 0
+    assert Alert.objects.get().detail == (
+        "Pain was 10 of 100 before the injection (past 7 days) and is 40 now (right now)."
+    )
 
 
 def test_pain_right_now_is_compared_with_pain_right_now(before, inject):
@@ -134,7 +136,7 @@ def test_what_counts_as_a_rise_comes_from_the_rules_of_the_instrument(before, in
     assert (quiet, Alert.objects.count()) == (0, 1)
 
 
-def test_the_same_words_about_another_time_are_not_compared(before, inject, at):
+def test_the_same_words_about_another_time_are_compared_for_the_alarm_only(before, inject, at):
     episode = inject(before(pain_vas={"pain": 10}))
     form = Instrument.objects.get(code="pain-vas", language="en").questionnaire
     others = [one for one in form["extension"] if one["url"] != "urn:pulposus:recall"]
@@ -143,4 +145,7 @@ def test_the_same_words_about_another_time_are_not_compared(before, inject, at):
 
     answered(episode, "week-4", pain_vas={"pain": 90})
 
-    assert Alert.objects.count() == 0
+    assert Alert.objects.get().detail == (
+        "Pain was 10 of 100 before the injection (past 7 days) and is 90 now (past 24 hours)."
+    )
+    assert outcomes.changes(episode)[0].response.vas_change is None
