@@ -336,7 +336,8 @@ def test_a_move_shows_the_follow_up_dates_before_and_after_and_asks_why(desk, ep
     moved = desk.client.post(choice, {"option": offer.sealed, "reason": "The patient asked."})
     appointment.refresh_from_db()
 
-    assert ("4 weeks", date(2026, 6, 8), date(2026, 6, 15)) in chosen.rows
+    due = {row.event.name: (row.old.due_on, row.new.due_on) for row in chosen.rows}
+    assert due["4 weeks"] == (date(2026, 6, 8), date(2026, 6, 15))
     assert unsaid.status_code == 200
     assert moved.status_code == 302
     assert appointment.during.lower.date() == date(2026, 5, 18)
