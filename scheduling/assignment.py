@@ -54,15 +54,11 @@ def assign(
     candidates: Sequence[list[Candidate]],
     starts: Sequence[int],
 ) -> list[str] | None:
-    """A unit for each post of one kind, the least loaded first, or None if there is no way.
+    """A unit for each post of one kind, the least loaded first, or None if there is no way. A kind with one seat in all
+    needs none of this: its first free unit does.
 
     `taken` says for how long each post has its unit, setup and turnover included; `starts` is when each step starts.
     """
-    if len(posts) == 1 and len(taken[0]) == 1:
-        for name, runs in candidates[0]:
-            if _free(runs, starts):
-                return [name]
-        return None
     spans = [
         [(starts[number] - before, starts[number] - before + ticks) for number, before, ticks in seats]
         for seats in taken

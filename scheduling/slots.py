@@ -385,6 +385,14 @@ class _Search:
     def _filled_by(self, starts: Sequence[int]) -> dict[tuple[int, int], list[str]] | None:
         """The units for each (number of the step, number of the need); kinds do not compete, each is settled alone."""
         filled: dict[tuple[int, int], list[str]] = {}
+        for seat, able in self._lone:
+            start = starts[seat[0]]
+            for name, run in able:
+                if run >> start & 1:
+                    filled[seat] = [name]
+                    break
+            else:
+                return None
         for posts, taken, candidates in self._by_kind:
             chosen = assign(posts, taken, candidates, starts)
             if chosen is None:
@@ -395,11 +403,22 @@ class _Search:
         return filled
 
     @cached_property
+    def _lone(self) -> list[tuple[tuple[int, int], list[tuple[str, int]]]]:
+        """The seats that are the only one of their kind, and who could fill each: from where they are free for it."""
+        return [
+            (post.seats[0], [(name, run) for name, ((_, run),) in self._candidates(post)])
+            for post in self.posts
+            if self._is_lone(post)
+        ]
+
+    def _is_lone(self, post: Post) -> bool:
+        return len(post.seats) == 1 and sum(other.kind == post.kind for other in self.posts) == 1
+
+    @cached_property
     def _by_kind(self) -> list[tuple[list[Post], list[list[Taken]], list[list[Candidate]]]]:
-        """The posts of each kind, for each of them when it is taken (step, ticks before it, ticks in all), and who
-        could fill it."""
+        """The posts of each other kind, for each of them when its seats are taken, and who could fill it."""
         found = []
-        for kind in dict.fromkeys(post.kind for post in self.posts):
+        for kind in dict.fromkeys(post.kind for post in self.posts if not self._is_lone(post)):
             posts = [post for post in self.posts if post.kind == kind]
             taken = [[(number, *self._span(number, index)) for number, index in post.seats] for post in posts]
             found.append((posts, taken, [self._candidates(post) for post in posts]))
