@@ -79,9 +79,14 @@ def spoken(at: datetime, zone: Zone, language: str = ENGLISH) -> str:
     """
     local = check_aware(at).astimezone(zone_of(zone))
     if language == ENGLISH:
-        return f"{_day(local)}, {local:%H:%M} ({_place(local)})"
+        return f"{short_day(local)}, {local:%H:%M} ({_place(local)})"
     day, comma = spoken_day(local.date(), language), COMMAS.get(language, ",")
     return f"{day}{comma} {local:%H:%M} ({_place(local, language)})"
+
+
+def short_day(day: date) -> str:
+    """Say a day to staff: "Tue 12 May 2026", whatever the machine's locale."""
+    return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
 def spoken_day(day: date, language: str = ENGLISH) -> str:
@@ -100,12 +105,8 @@ def spoken_range(start: datetime, end: datetime, zone: Zone) -> str:
     if first.date() != last.date():
         return f"{spoken(start, zone)} - {spoken(end, zone)}"
     if _place(first) != _place(last):
-        return f"{_day(first)}, {first:%H:%M} ({_place(first)}) - {last:%H:%M} ({_place(last)})"
-    return f"{_day(first)}, {first:%H:%M}-{last:%H:%M} ({_place(first)})"
-
-
-def _day(local: datetime) -> str:
-    return f"{WEEKDAYS[local.weekday()]} {local.day} {MONTHS[local.month - 1]} {local.year}"
+        return f"{short_day(first)}, {first:%H:%M} ({_place(first)}) - {last:%H:%M} ({_place(last)})"
+    return f"{short_day(first)}, {first:%H:%M}-{last:%H:%M} ({_place(first)})"
 
 
 def _place(local: datetime, language: str = ENGLISH) -> str:

@@ -111,11 +111,15 @@ class Instance:
         return str(self.remembered()["password"])
 
     def port(self, server: str) -> int:
-        """The port of last time, unless somebody else sits there now."""
+        """The port of last time, unless somebody else sits there. A server that was killed lets go of it a moment after
+        it is gone, so a taken port is watched for two seconds before it is given up."""
         port = self.remembered().get(server)
-        if not isinstance(port, int) or not port_is_free(port):
-            port = free_port()
-            self.remember(**{server: port})
+        with contextlib.suppress(ServicesError):
+            if isinstance(port, int):
+                wait_until(lambda: port_is_free(port), f"Port {port} is taken.", seconds=2)
+                return port
+        port = free_port()
+        self.remember(**{server: port})
         return port
 
     def database_url(self, database: str) -> str:

@@ -30,7 +30,7 @@ def find(event: FollowUpEvent, *, at: datetime, limit: int = 20) -> bookings.Sea
     _refuse_unless_wanted(event)
     today = clock.local_date(at, event.episode.patient.site.time_zone)
     if event.closes_on < today:
-        raise StepRefused(f"The last day for {event} was {_day(event.closes_on)}.")
+        raise StepRefused(f"The last day for {event} was {clock.short_day(event.closes_on)}.")
     earliest = max(event.opens_on, today)
     return bookings.find(event.episode, visit=Visit.MRI, earliest=earliest, latest=event.closes_on, at=at, limit=limit)
 
@@ -59,7 +59,8 @@ def attach(event: FollowUpEvent, *, appointment: Appointment, by: str, at: datet
     on = clock.local_date(appointment.during.lower, event.episode.patient.site.time_zone)
     if not event.opens_on <= on <= event.closes_on:
         raise StepRefused(
-            f"{_day(on)} is outside the days that count for {event}: {_day(event.opens_on)} to {_day(event.closes_on)}."
+            f"{clock.short_day(on)} is outside the days that count for {event}: {clock.short_day(event.opens_on)} to "
+            f"{clock.short_day(event.closes_on)}."
         )
     FollowUpEvent.objects.filter(pk=event.pk).update(appointment=appointment)
     orders.booked(event, by=by, at=at)
@@ -211,7 +212,7 @@ def _refuse_unless_wanted(event: FollowUpEvent) -> None:
 def _check_day(event: FollowUpEvent, acquired_on: date, *, at: datetime) -> None:
     zone = event.episode.patient.site.time_zone
     if acquired_on > clock.local_date(at, zone):
-        raise StepRefused(f"{_day(acquired_on)} has not come yet: an MRI is received after it was made.")
+        raise StepRefused(f"{clock.short_day(acquired_on)} has not come yet: an MRI is received after it was made.")
     injected_at = event.episode.anchor_at if event.episode.injected else None
     if injected_at is None or acquired_on < clock.local_date(injected_at, zone):
         raise StepRefused("That MRI was made before the injection: it cannot be a follow-up.")
@@ -227,7 +228,3 @@ def _dated(event: FollowUpEvent) -> FollowUpEvent:
 def _locked(event: FollowUpEvent) -> FollowUpEvent:
     FollowUpEvent.objects.select_for_update(no_key=True).get(pk=event.pk)
     return _dated(event)
-
-
-def _day(day: date) -> str:
-    return f"{day:%a} {day.day} {day:%b %Y}"

@@ -235,7 +235,7 @@ def _followed_up(episode: Episode, day: _Days, *, at: datetime) -> _Told:
     today = day.of(at)
     coming = next((event for event in still if event.closes_on is None or event.closes_on >= today), None)
     if coming:
-        words.append(f"next: {coming.name}" + ("" if coming.due_on is None else f", {_spoken(coming.due_on)}"))
+        words.append(f"next: {coming.name}" + ("" if coming.due_on is None else f", {clock.short_day(coming.due_on)}"))
     misplaced = [event for event in rows if event.needs_rebooking]
     words += [f"{event.name} needs rebooking" for event in misplaced]
     alerts = list(Alert.objects.filter(event__episode=episode).exclude(status=AlertStatus.CLOSED))
@@ -258,7 +258,3 @@ def _outcome(episode: Episode) -> _Told:
     if after:
         words.append(f"last answer at {after[-1].name}: {after[-1].words or 'no score'}")
     return _Told("Outcome", done=over, summary=("; ".join(words) or "No answer after the injection yet") + ".")
-
-
-def _spoken(day: date) -> str:
-    return f"{day:%a} {day.day} {day:%b %Y}"

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import and_, or_
 from typing import Any
 
-from clinic.clock import day_bounds, local_date
+from clinic.clock import day_bounds, local_date, short_day
 from clinic.models import Site
 from clinic.status import StepRefused
 from followup import plan
@@ -119,8 +119,8 @@ def is_visit(event: FollowUpEvent) -> bool:
 
 
 def open_days(episode: Episode, first: date, last: date) -> frozenset[date]:
-    """The days from `first` to `last` on which the site could do an MRI under this episode's protocol if nobody were
-    booked: opening hours, less holidays, less what is closed."""
+    """The days from `first` to `last` on which the site could do an MRI under this episode's protocol, in one piece, if
+    nobody were booked: opening hours, less holidays, less what is closed."""
     site = episode.patient.site
     try:
         chain = chains.chain(episode.protocol, visit=Visit.MRI, levels=len(episode.target_levels))
@@ -128,12 +128,11 @@ def open_days(episode: Episode, first: date, last: date) -> frozenset[date]:
         return frozenset()
     horizon = slots.Horizon.spanning(day_bounds(first, site.zone)[0], day_bounds(last, site.zone)[1])
     shared = _open_ticks(site, chains.kinds(chain), horizon)
-    minutes = sum(step.minutes for step in chain)
+    ticks = sum(step.minutes for step in chain) // slots.TICK_MINUTES
     return frozenset(
         day
         for day in availability.days(site.zone, horizon)
-        if (shared & horizon.mask(*day_bounds(day, site.zone), outward=False)).bit_count() * slots.TICK_MINUTES
-        >= minutes
+        if slots.eroded(shared & horizon.mask(*day_bounds(day, site.zone), outward=False), ticks)
     )
 
 
@@ -150,10 +149,10 @@ def said(event: FollowUpEvent, found: plan.Suggestion | None) -> str:
     """The suggestion in words for a coordinator."""
     if found is None:
         return (
-            f"No day that the clinic is open is left from {_day(event.opens_on)} to {_day(event.closes_on)}: open one, "
-            "or let a clinician waive it."
+            f"No day that the clinic is open is left from {short_day(event.opens_on)} to "
+            f"{short_day(event.closes_on)}: open one, or let a clinician waive it."
         )
-    return f"{_day(found.on)}, {_far(event, found.on).lower()}"
+    return f"{short_day(found.on)}, {_far(event, found.on).lower()}"
 
 
 def _open_ticks(site: Site, kinds: set[str], horizon: slots.Horizon) -> int:
@@ -183,7 +182,3 @@ def _far(event: FollowUpEvent, day: date) -> str:
     )
     outside = not event.optimal_opens_on <= day <= event.optimal_closes_on
     return f"{how}; it counts, but is outside the best days" if outside else how
-
-
-def _day(day: date) -> str:
-    return f"{day:%a} {day.day} {day:%b %Y}"

@@ -312,13 +312,7 @@ class _Form:
         question = next((q for q in self._questions(code) if q.link_id == link_id), None)
         if question is None or code not in (*self.asked, *self.others, *self.responses):
             raise BadAnswer(f"{self.event} does not ask that question.")
-        # Only the ODI has a rule for a section in which several statements are marked.
-        if isinstance(value, list) and several and self.wordings[code].scoring == "odi":
-            fits = len(value) > 1 and all(mark is not None and question.allows(mark) for mark in value)
-            fits = fits and len(set(value)) == len(value)
-        else:
-            fits = question.allows(value)
-        if not fits:
+        if not instruments.allows(self.wordings[code], question, value, on_paper=several):
             raise BadAnswer(f"That is not an answer to: {question.text}")
 
     def _keep(self, code: str, link_id: str, value: object, *, absent: str, input_mode: str = "") -> None:

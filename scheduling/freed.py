@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
-from clinic.clock import local_date
-from scheduling import limits, search, slots
+from clinic.clock import local_date, short_day
+from scheduling import search, slots
 from scheduling.models import Appointment, FreedTime, Reservation, WaitlistEntry
 from scheduling.models.appointment import ReservationKind
 from scheduling.states import OfferStatus
@@ -146,7 +146,7 @@ def fitting(
     if has is not None:
         last = min(last, local_date(has.during.lower, zone) - timedelta(days=1))
         if last < first:
-            return None, f"The patient is booked on {limits.said(local_date(has.during.lower, zone))}: no sooner day."
+            return None, f"The patient is booked on {short_day(local_date(has.during.lower, zone))}: no sooner day."
     if not _some_weekday(first, last, entry.weekdays):
         return None, "The patient asked for other weekdays."
     found = search.find(

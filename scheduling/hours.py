@@ -2,11 +2,11 @@
 
 from datetime import date, datetime
 
-from clinic.clock import day_bounds, local_date
+from clinic.clock import day_bounds, local_date, short_day
 from clinic.models import Site
 from clinic.status import StepRefused, note
 from clinic.text import clean
-from scheduling import diary, limits
+from scheduling import diary
 from scheduling.models import Appointment, Holiday, Resource
 from scheduling.states import APPOINTMENT_AHEAD, AppointmentStatus
 
@@ -19,7 +19,7 @@ class HolidayRefused(StepRefused):
 def add_holiday(*, site: Site, day: date, name: str, by: str, at: datetime) -> Holiday:
     """Close the site for a day that nobody is booked on. Everything that could be booked is locked meanwhile, so that a
     booking is either seen here or sees the holiday."""
-    name, on = clean(name), limits.said(day)
+    name, on = clean(name), short_day(day)
     if not name or len(name) > 80:
         raise HolidayRefused("Say what the day is called, in up to 80 characters.")
     if day < local_date(at, site.zone):

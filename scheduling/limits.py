@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from django.db.models import Q
 
-from clinic.clock import local_date
+from clinic.clock import local_date, short_day
 from clinic.models import Patient
 from clinic.status import StepRefused
 from scheduling.models import Appointment, Episode, Product, Verdict
@@ -36,10 +36,6 @@ class Limit:
 
     def allows(self, day: date) -> bool:
         return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
-
-
-def said(day: date) -> str:
-    return f"{day:%a} {day.day} {day:%b %Y}"
 
 
 # May it be booked at all?
@@ -74,7 +70,8 @@ def check_bookable(episode: Episode, *, visit: str, at: datetime, moving: bool =
     kept = Q(visit=visit, status=AppointmentStatus.HELD, held_until__gt=at)
     if not moving and (present := _any(episode, _firm(visit) | kept)):
         raise StepRefused(
-            f"This treatment has its {present.get_visit_display()} on {said(_day(present))} already. Move that one."
+            f"This treatment has its {present.get_visit_display()} on {short_day(_day(present))} already. "
+            "Move that one."
         )
     if visit == Visit.PROCEDURE and needs_harvest(episode) and firm(episode, Visit.HARVEST) is None:
         raise StepRefused("Book the harvest day first: the injection comes after the cells have grown.")
@@ -136,18 +133,18 @@ def _procedure_limits(episode: Episode, *, today: date, moving: bool) -> list[Li
     found = [_verdict_limit(episode, days=0)]
     if product.regulatory_expires_on:
         ends = product.regulatory_expires_on
-        found.append(Limit(f"The regulatory basis of {product} ends on {said(ends)}.", last=ends))
+        found.append(Limit(f"The regulatory basis of {product} ends on {short_day(ends)}.", last=ends))
     if product.lead_days and not moving:
         first = today + timedelta(days=product.lead_days)
         found.append(
-            Limit(f"{product} arrives {product.lead_days} days after its order, on {said(first)}.", first=first)
+            Limit(f"{product} arrives {product.lead_days} days after its order, on {short_day(first)}.", first=first)
         )
     if needs_harvest(episode) and (harvest := firm(episode, Visit.HARVEST)):
         first = _day(harvest) + timedelta(days=protocol.expansion_days_min or 0)
         last = None if protocol.expansion_days_max is None else _day(harvest) + timedelta(protocol.expansion_days_max)
         found.append(
             Limit(
-                f"After the harvest on {said(_day(harvest))} {_span('the procedure day must be', first, last)}",
+                f"After the harvest on {short_day(_day(harvest))} {_span('the procedure day must be', first, last)}",
                 first,
                 last,
             )
@@ -164,7 +161,7 @@ def _harvest_limits(episode: Episode) -> list[Limit]:
         first = (
             None if protocol.expansion_days_max is None else _day(procedure) - timedelta(protocol.expansion_days_max)
         )
-        ahead = f"For the procedure day on {said(_day(procedure))} {_span('the harvest must be', first, last)}"
+        ahead = f"For the procedure day on {short_day(_day(procedure))} {_span('the harvest must be', first, last)}"
         found.append(Limit(f"{ahead} Choose such a day, or move the procedure day first.", first, last))
     return found
 
@@ -174,16 +171,18 @@ def _verdict_limit(episode: Episode, *, days: int) -> Limit:
     ends = episode.verdict.expires_on(episode.patient.site.zone)
     if ends is None:
         raise StepRefused("The verdict is not signed. A clinician signs it before anything is booked.")
-    why = f"The signed verdict allows a procedure until {said(ends)}"
+    why = f"The signed verdict allows a procedure until {short_day(ends)}"
     if days:
-        why += f", so the harvest must be by {said(ends - timedelta(days=days))}"
+        why += f", so the harvest must be by {short_day(ends - timedelta(days=days))}"
     return Limit(f"{why}. A later day needs a new evaluation.", last=ends - timedelta(days=days))
 
 
 def _span(what: str, first: date | None, last: date | None) -> str:
     if first and last:
-        return f"{what} between {said(first)} and {said(last)}."
-    return f"{what} from {said(first)}." if first else f"{what} by {said(last)}." if last else f"{what} any day."
+        return f"{what} between {short_day(first)} and {short_day(last)}."
+    return (
+        f"{what} from {short_day(first)}." if first else f"{what} by {short_day(last)}." if last else f"{what} any day."
+    )
 
 
 def _day(appointment: Appointment) -> date:

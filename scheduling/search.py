@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import TextChoices
 
-from clinic.clock import at_local, day_bounds, local_date
+from clinic.clock import at_local, day_bounds, local_date, short_day
 from clinic.models import Site
 from clinic.status import StepRefused
 from scheduling import availability, cells, chains, diary, limits, ranking, slots
@@ -122,7 +122,7 @@ def find(
         bounds = limits.limits(episode, visit=visit, at=at, moving=ignore is not None)
         if stocked:
             ends = local_date(stocked, site.zone)
-            bounds.append(limits.Limit(f"The cells in stock can be used until {limits.said(ends)}.", last=ends))
+            bounds.append(limits.Limit(f"The cells in stock can be used until {short_day(ends)}.", last=ends))
         first, last = _narrowed(asked, bounds)
         roster = availability.Roster(
             site, chains.kinds(chain), patient=episode.patient, ignore=ignore, at=at, only=people, closing=closing
@@ -199,7 +199,7 @@ def _narrowed(days: tuple[date, date], bounds: Iterable[limits.Limit]) -> tuple[
     """The days asked for, less what the limits forbid; StepRefused with the limit's own sentence if none is left."""
     first, last = days
     if last < first:
-        raise StepRefused(f"The search would end on {limits.said(last)}, before it begins on {limits.said(first)}.")
+        raise StepRefused(f"The search would end on {short_day(last)}, before it begins on {short_day(first)}.")
     for limit in bounds:
         first = max(first, limit.first or first)
         last = min(last, limit.last or last)
@@ -235,11 +235,11 @@ def _explained(found: slots.Shortage, first: date, last: date, zone: ZoneInfo) -
             f"{StepCode(lack.step).label} needs {lack.needed} {_kind(lack.kind, lack.capability)}; "
             f"the clinic has {lack.existing or 'none'}."
         )
-    sentence = f"There is no time from {limits.said(first)} to {limits.said(last)}"
+    sentence = f"There is no time from {short_day(first)} to {short_day(last)}"
     if not found.reliefs:
         return f"{sentence}: more than one thing is short at once, or the clinic is closed. Look at later days."
     best, *rest = found.reliefs
-    day = limits.said(local_date(best.first_start, zone))
+    day = short_day(local_date(best.first_start, zone))
     if best.kind == ResourceKind.PATIENT:
         return f"{sentence}: the patient has another visit in the way. Without it the first day would be {day}."
     others = [_kind(relief.kind, relief.capability) for relief in rest if relief.kind != ResourceKind.PATIENT]

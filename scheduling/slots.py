@@ -57,6 +57,7 @@ __all__ = [
     "Unit",
     "bottleneck",
     "check_chain",
+    "eroded",
     "find",
 ]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import F, QuerySet
 
-from clinic.clock import local_date, spoken
+from clinic.clock import local_date, short_day, spoken
 from clinic.status import Stale, StepRefused, note
 from clinic.status import move as move_status
 from clinic.text import clean
@@ -171,7 +171,7 @@ def give_up(appointment: Appointment, to: AppointmentStatus, *, reason: str, by:
 def _refuse_loose_ends(appointment: Appointment) -> None:
     """What was taken from the patient is accounted for, and nothing that counts on the visit is left behind."""
     if appointment.visit == Visit.HARVEST and (procedure := limits.firm(appointment.episode, Visit.PROCEDURE)):
-        on = limits.said(local_date(procedure.during.lower, appointment.site.zone))
+        on = short_day(local_date(procedure.during.lower, appointment.site.zone))
         raise StepRefused(f"The procedure day on {on} needs this harvest. Cancel that first.")
     kept = Harvest.objects.filter(appointment=appointment, status__in=[HarvestStatus.COLLECTED, HarvestStatus.READY])
     if harvest := kept.first():

@@ -14,7 +14,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from clinic import messages
-from clinic.clock import local_date, spoken
+from clinic.clock import local_date, short_day, spoken
 from clinic.models import Message
 from clinic.status import StepRefused, move, note
 from clinic.text import clean
@@ -95,7 +95,7 @@ def _check_days(
         raise StepRefused("Choose weekdays from Monday to Sunday.")
     has = booked(episode, visit)
     if has and earliest and earliest >= local_date(has.during.lower, has.site.zone):
-        on = limits.said(local_date(has.during.lower, has.site.zone))
+        on = short_day(local_date(has.during.lower, has.site.zone))
         raise StepRefused(
             f"The visit is booked on {on}, and only a sooner day is offered. Choose an earlier first day."
         )

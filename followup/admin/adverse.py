@@ -9,6 +9,7 @@ from clinic.admin.pages import DateInput, Panel, VisibleRelatedFilter, add_panel
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, add_steps, can_become
 from clinic.desk import AFTERWARDS
 from followup import adverse
+from followup.admin.treatments import OfOneTreatment
 from followup.models import AdverseEvent, Alert
 from followup.models.adverse import Causality, Criterion, CtcaeVersion, EventOutcome
 from followup.states import ADVERSE_EVENT_MOVES, AdverseEventStatus
@@ -89,7 +90,7 @@ def recorded(event) -> str:
 
 
 @admin.register(AdverseEvent)
-class AdverseEventAdmin(StepAdmin):
+class AdverseEventAdmin(OfOneTreatment, StepAdmin):
     section, place = AFTERWARDS, 15
     called = "Adverse events"
     question = "What went wrong for whom, and is it over?"
@@ -165,18 +166,6 @@ class AdverseEventAdmin(StepAdmin):
     def get_queryset(self, request):
         rows = super().get_queryset(request)
         return rows.select_related("episode__patient__site", "episode__protocol__product", "alert__event")
-
-    @admin.display(description="Patient", ordering="episode__patient__family_name")
-    def patient_name(self, event):
-        return str(event.episode.patient)
-
-    @admin.display(description="Patient")
-    def patient_link(self, event):
-        return show.link(event.episode.patient)
-
-    @admin.display(description="Treatment")
-    def treatment(self, event):
-        return show.link(event.episode, event.episode.protocol.name)
 
     @admin.display(description="What happened", ordering="term")
     def what(self, event):

@@ -14,6 +14,7 @@ from clinic.models import Site
 from followup import calls, due, events, imaging, schedule, surveys
 from followup.admin import dates, finder
 from followup.admin.answers import PaperForm, PhoneForm, history_of_event
+from followup.admin.treatments import OfOneTreatment
 from followup.models import FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
 from followup.states import EVENT_MOVES, EventStatus
@@ -80,7 +81,7 @@ def booked(event) -> bool:
 
 
 @admin.register(FollowUpEvent)
-class FollowUpEventAdmin(StepAdmin):
+class FollowUpEventAdmin(OfOneTreatment, StepAdmin):
     section, place = AFTERWARDS, 20
     called = "What is due"
     question = "What is due for whom?"
@@ -192,18 +193,6 @@ class FollowUpEventAdmin(StepAdmin):
         rows = super().get_queryset(request).with_dates().with_scan(timezone.now())
         rows = rows.select_related("episode__patient__site", "episode__protocol", "appointment", "mri")
         return rows.order_by("due_on", "pk")
-
-    @admin.display(description="Patient", ordering="episode__patient__family_name")
-    def patient_name(self, event):
-        return str(event.episode.patient)
-
-    @admin.display(description="Patient")
-    def patient_link(self, event):
-        return show.link(event.episode.patient)
-
-    @admin.display(description="Treatment")
-    def treatment(self, event):
-        return show.link(event.episode, event.episode.protocol.name)
 
     @admin.display(description="Phone")
     def phone(self, event):

@@ -112,6 +112,7 @@ class ResponseSerializer(Shape):
             "answered",
             "score",
             "score_status",
+            "scored",
         ]
 
 
@@ -198,7 +199,7 @@ class Answers(Browsable):
 class InstrumentSerializer(Shape):
     class Meta:
         model = Instrument
-        fields = ["code", "version", "language", "title", "scoring", "placeholder", "active"]
+        fields = ["code", "version", "language", "recall", "title", "scoring", "placeholder", "active"]
 
 
 class InstrumentFilter(filters.FilterSet):

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('code', models.SlugField(help_text='For example week-4 or mri-month-6.', max_length=30)),
                 ('name', models.CharField(help_text='As staff say it: 4 weeks.', max_length=80)),
-                ('kind', models.CharField(choices=[('survey', 'Survey'), ('symptom_check', 'Symptom Check'), ('mri', 'MRI')], max_length=15)),
+                ('kind', models.CharField(choices=[('survey', 'Survey'), ('symptom_check', 'Symptom check'), ('mri', 'MRI')], max_length=15)),
                 ('offset', models.SmallIntegerField()),
                 ('unit', models.CharField(choices=[('days', 'Days'), ('weeks', 'Weeks'), ('months', 'Calendar months')], max_length=10)),
                 ('optimal_before', models.PositiveSmallIntegerField()),
@@ -88,7 +88,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('code', models.SlugField(help_text='For example week-4 or mri-month-6.', max_length=30)),
                 ('name', models.CharField(help_text='As staff say it: 4 weeks.', max_length=80)),
-                ('kind', models.CharField(choices=[('survey', 'Survey'), ('symptom_check', 'Symptom Check'), ('mri', 'MRI')], max_length=15)),
+                ('kind', models.CharField(choices=[('survey', 'Survey'), ('symptom_check', 'Symptom check'), ('mri', 'MRI')], max_length=15)),
                 ('offset', models.SmallIntegerField()),
                 ('unit', models.CharField(choices=[('days', 'Days'), ('weeks', 'Weeks'), ('months', 'Calendar months')], max_length=10)),
                 ('optimal_before', models.PositiveSmallIntegerField()),

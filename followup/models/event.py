@@ -19,7 +19,7 @@ from scheduling.states import APPOINTMENT_AHEAD
 
 class EventKind(models.TextChoices):
     SURVEY = "survey"
-    SYMPTOM_CHECK = "symptom_check"
+    SYMPTOM_CHECK = "symptom_check", "Symptom check"
     MRI = "mri", "MRI"
 
 

@@ -7,9 +7,10 @@ from django.utils.timezone import now
 from clinic.admin import show
 from clinic.admin.pages import DateInput, LabelledFormSet, Panel, Scoped, VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin, StepForm, add_page
+from clinic.clock import short_day
 from clinic.desk import DAYS
 from clinic.models import Site
-from scheduling import hours, limits
+from scheduling import hours
 from scheduling.models import Closure, Holiday, OpeningHours, Resource
 from scheduling.models.protocol import ResourceKind
 
@@ -101,8 +102,8 @@ class OpeningHoursAdmin(StepAdmin):
         if row.first_day is None and row.last_day is None:
             return "always"
         said = [
-            row.first_day and f"from {limits.said(row.first_day)}",
-            row.last_day and f"to {limits.said(row.last_day)}",
+            row.first_day and f"from {short_day(row.first_day)}",
+            row.last_day and f"to {short_day(row.last_day)}",
         ]
         return " ".join(words for words in said if words)
 
@@ -135,7 +136,7 @@ class HolidayAdmin(StepAdmin):
         take=hours.add_holiday,
         form=HolidayForm,
         consequence="Nothing can be booked on that day any more.",
-        done=lambda holiday: f"The clinic is closed on {limits.said(holiday.day)}.",
+        done=lambda holiday: f"The clinic is closed on {short_day(holiday.day)}.",
     )
 
 

@@ -1,7 +1,7 @@
 """Before an injection moves, everybody sees what moves with it; and an MRI is suggested for a day on which the clinic
 can make it, inside its window or not at all."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 import time_machine
@@ -9,7 +9,7 @@ from django.core import signing
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.urls import reverse
 
-from clinic.clock import day_bounds
+from clinic.clock import at_local, day_bounds, short_day
 from followup import events, imaging, schedule
 from followup.admin import finder
 from followup.demo import walk
@@ -194,6 +194,15 @@ def test_a_closed_scanner_moves_the_suggestion_too(followed, site, at):
     assert schedule.suggest(event, at=at).on == event.due_on + 1 * DAY
 
 
+def test_a_day_with_time_enough_but_not_in_one_piece_is_not_suggested(followed, site, at):
+    event = mri(followed)
+    scanner = Resource.objects.get(site=site, kind=ResourceKind.MRI_SCANNER)
+    away = [at_local(event.due_on, time(hour, 30), site.zone) for hour in (8, 16)]  # half an hour is left at each end
+    closures.close(scanner, during=DateTimeTZRange(*away), reason="Maintenance", by="coordinator", at=at, plan={})
+
+    assert schedule.suggest(event, at=at).on == event.due_on + 1 * DAY
+
+
 def test_the_window_is_never_left_and_the_clinic_says_so_in_words(followed, site):
     event = mri(followed)
     close_days(site, *days_of(event))
@@ -202,8 +211,8 @@ def test_the_window_is_never_left_and_the_clinic_says_so_in_words(followed, site
 
     assert found is None
     assert schedule.said(event, found) == (
-        f"No day that the clinic is open is left from {event.opens_on:%a} {event.opens_on.day} {event.opens_on:%b %Y} "
-        f"to {event.closes_on:%a} {event.closes_on.day} {event.closes_on:%b %Y}: open one, or let a clinician waive it."
+        f"No day that the clinic is open is left from {short_day(event.opens_on)} to {short_day(event.closes_on)}: "
+        "open one, or let a clinician waive it."
     )
 
 
