@@ -25,7 +25,7 @@ manage: $(VENV)/.demo ## a command in the demo that is running: make manage ARGS
 
 test: $(VENV)/.dev ## every test, against real servers: make test ARGS="-k booking"
 	@$(PY) -m dev.browser
-	@$(SERVICES) $(PY) -m pytest $(ARGS)
+	@$(SERVICES) $(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, imports, migrations, deployment, states, compose
 	@$(SERVICES) $(PY) -m dev.check

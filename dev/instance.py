@@ -42,7 +42,8 @@ from dev.machine import (
 OWNER = "pulposus"
 SCRATCH = "test"  # the instance whose databases are emptied before every command
 IN_A_HURRY = "-c fsync=off -c full_page_writes=off"  # a killed server loses nothing by it, only a machine without power
-SLOTS = range(16)  # as many as Valkey has databases: so many commands may share one instance
+SLOTS = range(16)  # so many commands may share one instance
+PROCESSES = 8  # and each may test in so many processes, with a Valkey database for each
 
 
 class Instance:
@@ -287,7 +288,7 @@ class Instance:
                 "bind": "127.0.0.1",
                 "port": self.port("valkey"),
                 "requirepass": password,
-                "databases": len(SLOTS),
+                "databases": len(SLOTS) * PROCESSES,
                 "dir": quoted(folder),
                 "pidfile": quoted(folder / "valkey.pid"),
                 "logfile": quoted(self.valkey_log),

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from dev import PROJECT
 from dev.environment import throwaway
-from dev.instance import OWNER, SCRATCH, Instance
+from dev.instance import OWNER, PROCESSES, SCRATCH, Instance
 from dev.machine import ServicesError, outside_home
 
 
@@ -33,7 +33,8 @@ from dev.machine import ServicesError, outside_home
 def servers(name: str, *, scratch: bool) -> Iterator[dict[str, str]]:
     """Start what the environment does not name already, and yield its DATABASE_URL and REDIS_URL.
 
-    `scratch`: an empty database and an empty Valkey database of our own. Otherwise the lasting ones, shared.
+    `scratch`: an empty database and empty Valkey databases of our own, one for each process that tests. Otherwise the
+    lasting ones, shared.
     """
     given = {key: os.environ[key] for key in ("DATABASE_URL", "REDIS_URL") if os.environ.get(key)}
     if len(given) == len(("DATABASE_URL", "REDIS_URL")):
@@ -48,9 +49,10 @@ def servers(name: str, *, scratch: bool) -> Iterator[dict[str, str]]:
             (instance.recreate_database if scratch else instance.ensure_database)(database)
             urls["DATABASE_URL"] = instance.database_url(database)
         if valkey:
-            if scratch:
-                instance.client(number).flushdb()
-            urls["REDIS_URL"] = instance.redis_url(number if scratch else 0)
+            first = number * PROCESSES if scratch else 0
+            for database_of_process in range(first, first + PROCESSES) if scratch else ():
+                instance.client(database_of_process).flushdb()
+            urls["REDIS_URL"] = instance.redis_url(first)
         yield urls | given
 
 

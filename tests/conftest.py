@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 import time_machine
+from django.apps import apps
 from django.conf import settings
+from django.db.models.signals import post_migrate
 from django.test import override_settings
 
 from clinic.models import Site
@@ -13,7 +15,6 @@ from clinic.roles import CLINICIAN, COORDINATOR
 from followup import demo, instruments
 from followup.demo import walk
 from scheduling import protocols
-from scheduling.models import Protocol
 
 AT = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)  # a Monday, 09:00 in Chicago
 
@@ -30,13 +31,13 @@ def quick_settings(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup, django_db_blocker):
-    """Criteria, protocols and questionnaires are loaded once, as a deployment does; tests roll back to them."""
-    with django_db_blocker.unblock():
-        load_reference()
+def django_db_modify_db_settings(django_db_modify_db_settings):
+    """Criteria, protocols and questionnaires are loaded whenever the tables have been made or emptied, as a deployment
+    does: most tests roll back to them, and a test with transactions of its own leaves them as it found them."""
+    post_migrate.connect(_load_reference, sender=apps.get_app_config("followup"))
 
 
-def load_reference():
+def _load_reference(**_signal):
     protocols.load_all(at=AT)
     instruments.load_all(at=AT)
 
@@ -66,8 +67,6 @@ def bare_site(db):
 
 @pytest.fixture
 def site(db, at):
-    if not Protocol.objects.exists():  # a test with transactions of its own has emptied the database
-        load_reference()
     site = demo.found_clinic()
     demo.complete_products()
     demo.stock_cells(site, at=at)

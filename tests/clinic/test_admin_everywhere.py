@@ -16,8 +16,8 @@ from clinic.roles import COORDINATOR
 from followup import demo
 from followup.demo import Step
 from scheduling import feeds, reminders
-from scheduling.models import Protocol, Resource
-from tests.conftest import AT, load_reference
+from scheduling.models import Resource
+from tests.conftest import AT
 from tests.desk import Desk, address
 
 # What must not be in a page, because the content security policy forbids it.
@@ -31,8 +31,6 @@ WRITES = re.compile(r"^\s*(INSERT|UPDATE|DELETE)", re.IGNORECASE)
 def clinics(django_db_setup, django_db_blocker):
     """One clinic with patients at every step, another next door, and somebody who works at each."""
     with django_db_blocker.unblock(), transaction.atomic():
-        if not Protocol.objects.exists():  # a test with transactions of its own has emptied the database
-            load_reference()
         site = demo.found_clinic()
         demo.complete_products()
         demo.seed(site, to=Step.FOLLOWED_UP, at=AT)

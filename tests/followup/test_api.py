@@ -188,6 +188,7 @@ def test_instruments_are_listed_without_their_wording(desk, site):
         "title",
         "scoring",
         "placeholder",
+        "recall",
         "active",
     }
 
