@@ -1,14 +1,12 @@
 """How complete the follow-up is, as a page and as a file: the same numbers, by time point."""
 
-import csv
-
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from clinic.admin.files import csv_file
 from clinic.admin.pages import DateInput, visible
 from clinic.desk import AFTERWARDS, Page, register_pages
 from clinic.models import Site
@@ -98,14 +96,11 @@ def as_page(request, form, points):
 
 
 def as_file(points):
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = 'attachment; filename="completeness.csv"'
     columns = (*HEADINGS, *ADDED_UP)
-    lines = csv.writer(answer)
-    lines.writerow(["code", "name", *columns, "percent"])
-    for point in points:
-        lines.writerow([point.code, point.name, *(getattr(point, name) for name in columns), percent(point.share)])
-    return answer
+    lines = (
+        [point.code, point.name, *(getattr(point, name) for name in columns), percent(point.share)] for point in points
+    )
+    return csv_file("completeness.csv", ("code", "name", *columns, "percent"), lines)
 
 
 register_pages(

@@ -1,15 +1,14 @@
 """What is due for one treatment, and when: on its page, on a sheet to print, and as a file. Looking changes nothing."""
 
-import csv
-
 from django.contrib.admin import site as desk
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponse
+from django.http import Http404
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
 from clinic.admin import show
+from clinic.admin.files import csv_file
 from followup import schedule
 from followup.models import FollowUpEvent
 from followup.states import EventStatus
@@ -99,19 +98,14 @@ def sheet(request, object_id):
 def as_csv(request, object_id):
     """The same as a file. Neither its name nor its rows name the patient."""
     episode = seen(request, object_id)
-    name = f"follow-up-{str(episode.pk)[:8]}.csv"
-    response = HttpResponse(
-        content_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'}
-    )
-    writer = csv.writer(response)
-    writer.writerow(COLUMNS)
-    for event in rows_of(episode):
-        dates = (event.due_on, event.optimal_opens_on, event.optimal_closes_on, event.opens_on, event.closes_on)
-        state = "needs rebooking" if event.needs_rebooking else event.get_status_display()
-        days = ("" if day is None else day.isoformat() for day in (*dates, event.scan_on))
-        *dated, booked_on = days
-        writer.writerow([event.name, event.get_kind_display(), *dated, state, booked_on])
-    return response
+    return csv_file(f"follow-up-{str(episode.pk)[:8]}.csv", COLUMNS, map(line_of, rows_of(episode)))
+
+
+def line_of(event):
+    dates = (event.due_on, event.optimal_opens_on, event.optimal_closes_on, event.opens_on, event.closes_on)
+    state = "needs rebooking" if event.needs_rebooking else event.get_status_display()
+    *dated, booked_on = ("" if day is None else day.isoformat() for day in (*dates, event.scan_on))
+    return [event.name, event.get_kind_display(), *dated, state, booked_on]
 
 
 def seen(request, object_id) -> Episode:

@@ -52,6 +52,15 @@ def test_every_date_range_is_in_the_file_and_no_name_is(followed, coordinator):
     assert "Reyes" not in response.content.decode() + response["Content-Disposition"]
 
 
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(1)"])
+def test_a_spreadsheet_reads_no_formula_out_of_a_name(followed, coordinator, name):
+    FollowUpEvent.objects.filter(episode=followed, code="month-6").update(name=name)
+
+    lines = csv.reader(get(coordinator, followed, "dates_csv").content.decode().splitlines())
+
+    assert [line[0] for line in lines if name in line[0]] == [f"'{name}"]
+
+
 def test_the_sheet_names_the_patient_the_injection_and_every_range(followed, coordinator):
     response = get(coordinator, followed, "dates")
     page = response.content.decode()
