@@ -20,7 +20,7 @@ class CtcaeVersion(models.TextChoices):
 
 
 class Criterion(models.TextChoices):
-    """What makes an event serious, in the words of 21 CFR 312.32(a)."""
+    """What makes an event serious: the outcomes listed in 21 CFR 312.32(a), in short."""
 
     DEATH = "death"
     LIFE_THREATENING = "life-threatening", "Life-threatening"
@@ -31,14 +31,15 @@ class Criterion(models.TextChoices):
 
 
 class Causality(models.TextChoices):
-    """FHIR R4 AdverseEvent.suspectEntity.causality.assessment (the WHO-UMC terms)."""
+    """FHIR R4 AdverseEvent.suspectEntity.causality.assessment, by the codes of its value set
+    (hl7.org/fhir/R4/valueset-adverse-event-causality-assess.html)."""
 
     CERTAIN = "certain"
-    PROBABLE = "probable", "Probable or likely"
+    PROBABLE = "probably-likely", "Probable or likely"
     POSSIBLE = "possible"
     UNLIKELY = "unlikely"
-    CONDITIONAL = "conditional", "Conditional: more must be known"
-    UNASSESSABLE = "unassessable"
+    CONDITIONAL = "conditional-classified", "Conditional: more must be known"
+    UNASSESSABLE = "unassessable-unclassifiable", "Unassessable"
 
 
 class EventOutcome(models.TextChoices):
@@ -78,9 +79,9 @@ class AdverseEvent(models.Model):
     seriousness = ArrayField(
         models.CharField(max_length=20, choices=Criterion), default=list, blank=True, help_text="None: not serious."
     )
-    related_to_procedure = models.CharField(max_length=15, choices=Causality, blank=True)
-    related_to_product = models.CharField(max_length=15, choices=Causality, blank=True)
-    related_to_harvest = models.CharField(max_length=15, choices=Causality, blank=True)
+    related_to_procedure = models.CharField(max_length=30, choices=Causality, blank=True)
+    related_to_product = models.CharField(max_length=30, choices=Causality, blank=True)
+    related_to_harvest = models.CharField(max_length=30, choices=Causality, blank=True)
     expected = models.BooleanField(null=True, blank=True, help_text="Whether the product's papers foresee it.")
     onset_on = models.DateField("began on")
     outcome = models.CharField(max_length=25, choices=EventOutcome, default=EventOutcome.ONGOING)
