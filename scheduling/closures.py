@@ -59,19 +59,22 @@ def close(
     by: str,
     at: datetime,
     plan: Mapping[Any, slots.Option | None],
+    seen: Mapping[Any, int] | None = None,
 ) -> Closure:
-    """Close the resource. `plan` says for every affected visit where it goes, or None to cancel it."""
+    """Close the resource. `plan` says for every affected visit where it goes, or None to cancel it; `seen` at which
+    revision of the visit that was decided, for those of whom the caller knows. Stale if one has changed since."""
     reason = clean(reason)
     _check(during, reason, at=at)
-    return _close(
-        resource, {str(pk): option for pk, option in plan.items()}, during=during, reason=reason, by=by, at=at
-    )
+    by_key = {str(pk): option for pk, option in plan.items()}
+    revisions = {str(pk): {revision} for pk, revision in (seen or {}).items()}
+    return _close(resource, by_key, revisions, during=during, reason=reason, by=by, at=at)
 
 
 @diary.one_commit()
 def _close(
     resource: Resource,
     plan: Mapping[str, slots.Option | None],
+    seen: Mapping[str, set[int]],
     *,
     during: DateTimeTZRange,
     reason: str,
@@ -80,11 +83,11 @@ def _close(
 ) -> Closure:
     why = f"{resource} is closed: {reason}"
     for visit in _locked(resource, during, plan, by=by, at=at):
-        option = plan[str(visit.pk)]
+        option, since = plan[str(visit.pk)], seen.get(str(visit.pk))
         if option is None:
-            bookings.cancel(visit, reason=why, by=by, at=at)
+            bookings.cancel(visit, reason=why, seen=since, by=by, at=at)
         else:
-            bookings.move(visit, option=option, reason=why, by=by, at=at)
+            bookings.move(visit, option=option, reason=why, seen=since, by=by, at=at)
     closure = Closure.objects.create(resource=resource, during=during, reason=reason, closed_by=by, closed_at=at)
     note(closure, was="", became="closed", by=by, at=at, reason=reason)
     diary.block(closure)

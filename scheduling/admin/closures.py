@@ -55,10 +55,15 @@ class Affected:
     alternatives: list[Offer] = field(default_factory=list)
     shortage: str = ""
     chosen: str = ""
+    seen: int | None = None
 
     @property
     def name(self):
         return f"plan-{self.appointment.pk}"
+
+    @property
+    def seen_name(self):
+        return f"seen-{self.appointment.pk}"
 
 
 @admin.register(Closure)
@@ -118,6 +123,7 @@ class ClosureAdmin(StepAdmin):
                 during=form.during,
                 reason=form.cleaned_data["reason"],
                 plan=plan,
+                seen={row.appointment.pk: row.seen for row in affected if row.seen is not None},
                 by=request.user.get_username(),
                 at=timezone.now(),
             )
@@ -166,6 +172,7 @@ def affected_by(form, posted):
             shortage=search.shortage.sentence if search.shortage else "",
         )
         row.chosen = posted.get(row.name) or (row.alternatives[0].sealed if row.alternatives else "")
+        row.seen = number(posted.get(row.seen_name))
         found.append(row)
     return found
 

@@ -406,6 +406,9 @@ class ClosureSerializer(Shape):
 class Planned(serializers.Serializer):
     appointment = OwnRow(queryset=Appointment.objects.select_related("episode"))
     option = serializers.CharField(**OPTION | {"allow_null": True, "help_text": "Where it moves to. Null: cancel it."})
+    revision = serializers.IntegerField(
+        required=False, help_text="Of the appointment when this was decided: refused if it has changed since."
+    )
 
 
 class Closed(serializers.Serializer):

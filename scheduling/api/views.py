@@ -387,8 +387,10 @@ class Closures(Browsable):
     def create(self, request: Any) -> Response:
         """Close a resource. Every appointment in that time must be moved or cancelled by the plan."""
         body = self.given()
-        plan = {line["appointment"].pk: self.destination(**line) for line in body.pop("plan")}
-        made = closures.close(body.pop("resource"), plan=plan, **body, **self.signature())
+        lines = body.pop("plan")
+        plan = {line["appointment"].pk: self.destination(line["appointment"], line["option"]) for line in lines}
+        seen = {line["appointment"].pk: line["revision"] for line in lines if "revision" in line}
+        made = closures.close(body.pop("resource"), plan=plan, seen=seen, **body, **self.signature())
         return self.show(made, status=201)
 
     def destination(self, appointment: Appointment, option: str | None) -> Option | None:

@@ -483,6 +483,22 @@ def test_a_closure_may_cancel_and_is_reopened(desk, episode, at):
     assert said(response).endswith("can be booked again in that time.")
 
 
+def test_a_closure_decided_on_an_older_state_of_a_visit_is_looked_at_again(desk, episode, at):
+    appointment = walk.book(episode, at=at)
+    url, query = close_page(taken(appointment, "bench"))
+    row = desk.client.get(url, query).context["affected"][0]
+    decided = {row.name: "cancel", row.seen_name: row.appointment.revision}
+    bookings.confirm(appointment, by=walk.BY, at=at)
+
+    refused = desk.client.post(url, decided, query_params=query)
+    (now,) = refused.context["affected"]
+    accepted = desk.client.post(url, decided | {now.seen_name: now.appointment.revision}, query_params=query)
+
+    assert "Somebody has changed this visit" in refused.context["refused"]
+    assert f'name="{now.seen_name}" value="{now.appointment.revision}"' in refused.content.decode()
+    assert said(accepted).endswith("0 moved, 1 cancelled; every patient concerned is told by e-mail.")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"ends": "2026-05-11T07:00"}, {"starts": "soon"}, {"resource": "999999"}, {"resource": "x"}, {"reason": ""}],

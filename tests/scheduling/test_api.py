@@ -207,7 +207,10 @@ def test_a_closure_needs_a_place_for_everybody_it_hits(desk, appointment):
     assert refused["detail"]
     assert not Closure.objects.exists()
 
-    plan = [{"appointment": str(appointment.pk), "option": None}]
+    line = {"appointment": str(appointment.pk), "option": None}
+    stale = closing | {"plan": [line | {"revision": appointment.revision - 1}]}
+    assert posted(desk, "closures", stale, status=412)["code"] == "stale"
+    plan = [line | {"revision": appointment.revision}]
     closure = posted(desk, "closures", closing | {"plan": plan}, status=201)
     assert (closure["resource"], closure["during"]) == (suite.pk, during)
     assert Appointment.objects.get().status == "cancelled"

@@ -5,7 +5,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
 from clinic.clock import at_local, day_bounds, local_date
 from clinic.models import StatusChange
-from clinic.status import StepRefused
+from clinic.status import Stale, StepRefused
 from followup.demo import walk
 from scheduling import bookings, closures, diary, slots
 from scheduling.models import Appointment, Closure, Reservation, Resource
@@ -111,6 +111,18 @@ def test_a_plan_that_fails_for_one_visit_changes_none(site, booked, all_monday, 
         first.during,
         second.during,
     }
+    assert not Closure.objects.exists()
+
+
+def test_a_plan_for_a_visit_that_somebody_changed_meanwhile_is_refused(booked, all_monday, at):
+    day = booked[0]
+    plan, seen = {day.pk: None}, {day.pk: day.revision}
+    bookings.confirm(day, by=BY, at=at)
+
+    with pytest.raises(Stale):
+        closures.close(c_arm_of(day), during=all_monday, reason=REASON, by=BY, at=at, plan=plan, seen=seen)
+
+    assert Appointment.objects.get(pk=day.pk).status == AppointmentStatus.CONFIRMED
     assert not Closure.objects.exists()
 
 
