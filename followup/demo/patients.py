@@ -14,9 +14,10 @@ from followup.demo.clinic import stock_cells
 from followup.models import Alert, FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
 from followup.states import EventStatus
-from scheduling import bookings, evaluations, referrals, studies
+from scheduling import bookings, evaluations, referrals, studies, waitlist
 from scheduling.models import Appointment
 from scheduling.models.mri import ReaderRole, Scale
+from scheduling.models.protocol import Visit
 
 BY = "coordinator"
 
@@ -148,7 +149,8 @@ def booked(crowd: Crowd) -> None:
         ("disc-progenitor-allogeneic", 8),
         ("umbilical-cord-allogeneic", 12),
     ):
-        walk.book(walk.open_episode(crowd.next(at=at), at=at, code=code), at=at, days_ahead=ahead)
+        last = walk.book(walk.open_episode(crowd.next(at=at), at=at, code=code), at=at, days_ahead=ahead)
+    waitlist.add(last.episode, visit=Visit.PROCEDURE, by=BY, at=crowd.at)  # would come sooner
     walk.open_episode(crowd.next(at=at), at=at, code="bone-marrow-expanded")
     confirmed = Appointment.objects.filter(site=crowd.site).earliest("during")
     bookings.confirm(confirmed, by=BY, at=crowd.at)
