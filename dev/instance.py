@@ -114,11 +114,11 @@ class Instance:
     def port(self, server: str) -> int:
         """The port of last time, unless somebody else sits there. A server that was killed lets go of it a moment after
         it is gone, so a taken port is watched for two seconds before it is given up."""
-        port = self.remembered().get(server)
-        with contextlib.suppress(ServicesError):
-            if isinstance(port, int):
-                wait_until(lambda: port_is_free(port), f"Port {port} is taken.", seconds=2)
-                return port
+        last = self.remembered().get(server)
+        if isinstance(last, int):
+            with contextlib.suppress(ServicesError):
+                wait_until(lambda: port_is_free(last), f"Port {last} is taken.", seconds=2)
+                return last
         port = free_port()
         self.remember(**{server: port})
         return port

@@ -9,10 +9,10 @@ from clinic.admin.pages import DateInput, Panel, VisibleRelatedFilter, add_panel
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, add_steps, can_become
 from clinic.desk import AFTERWARDS
 from followup import adverse
-from followup.admin.treatments import OfOneTreatment
 from followup.models import AdverseEvent, Alert
 from followup.models.adverse import Causality, Criterion, CtcaeVersion, EventOutcome
 from followup.states import ADVERSE_EVENT_MOVES, AdverseEventStatus
+from scheduling.admin.treatments import OfOneTreatment
 from scheduling.models import Episode
 from scheduling.models.product import CellSource
 
@@ -101,7 +101,7 @@ class AdverseEventAdmin(OfOneTreatment, StepAdmin):
     search_fields = ("term", *(f"episode__patient__{name}" for name in ("family_name", "given_name", "mrn")))
     ordering = ("-onset_on", "pk")
     fieldsets = (
-        ("What happened to whom?", {"fields": ("patient_link", "treatment", "what", "began", "answer")}),
+        ("What happened to whom?", {"fields": ("patient_link", "treatment_link", "what", "began", "answer")}),
         ("How bad is it?", {"fields": ("graded", "serious_because", "how", "over")}),
         (
             "Where does it come from?",
@@ -110,7 +110,7 @@ class AdverseEventAdmin(OfOneTreatment, StepAdmin):
         ("Who recorded it?", {"fields": ("recorded_by", "recorded")}),
     )
     readonly_fields = (
-        *("patient_link", "treatment", "what", "began", "answer", "graded", "serious_because", "how", "over"),
+        *("patient_link", "treatment_link", "what", "began", "answer", "graded", "serious_because", "how", "over"),
         "recorded",
     )
     steps = (

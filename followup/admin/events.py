@@ -14,11 +14,11 @@ from clinic.models import Site
 from followup import calls, due, events, imaging, schedule, surveys
 from followup.admin import dates, finder
 from followup.admin.answers import PaperForm, PhoneForm, history_of_event
-from followup.admin.treatments import OfOneTreatment
 from followup.models import FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
 from followup.states import EVENT_MOVES, EventStatus
 from scheduling.admin.imaging import ReadingForm, discs_of
+from scheduling.admin.treatments import OfOneTreatment
 from scheduling.states import APPOINTMENT_LIVE
 
 
@@ -91,11 +91,11 @@ class FollowUpEventAdmin(OfOneTreatment, StepAdmin):
     list_select_related = ("episode__patient__site", "appointment")
     search_fields = tuple(f"episode__patient__{name}" for name in ("family_name", "given_name", "mrn"))
     fieldsets = (
-        ("Whom and what is it about?", {"fields": ("patient_link", "phone", "treatment", "name", "kind")}),
+        ("Whom and what is it about?", {"fields": ("patient_link", "phone", "treatment_link", "name", "kind")}),
         ("When is it due?", {"fields": ("due", "best", "window")}),
         ("MRI", {"fields": ("appointment", "mri", "booking")}),
     )
-    readonly_fields = ("patient_link", "phone", "treatment", "due", "best", "window", "booking")
+    readonly_fields = ("patient_link", "phone", "treatment_link", "due", "best", "window", "booking")
     panels = (
         Panel("What was seen, disc by disc", lambda event, request: discs_of(event.mri) if event.mri else NO_READING),
         Panel("Answers", lambda event, request: responses_of(event)),

@@ -14,6 +14,7 @@ from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, can_
 from clinic.desk import DAYS
 from scheduling import bookings, cells, preparation
 from scheduling.admin.cells import good_until
+from scheduling.admin.treatments import OfOneTreatment
 from scheduling.models import Appointment, Harvest, Reservation, Resource
 from scheduling.models.appointment import ReservationKind
 from scheduling.models.product import CellSource, Tissue
@@ -101,7 +102,7 @@ def named(appointment) -> str:
 
 
 @admin.register(Appointment)
-class AppointmentAdmin(StepAdmin):
+class AppointmentAdmin(OfOneTreatment, StepAdmin):
     section, place = DAYS, 10
     question = "Who comes when?"
     empty = "Nothing booked yet. A time is found and booked on the page of a treatment."
@@ -228,14 +229,6 @@ class AppointmentAdmin(StepAdmin):
     def page_title(self, appointment):
         return f"{appointment.get_visit_display()} of {appointment.episode.patient}"
 
-    @admin.display(description="Patient", ordering="episode__patient__family_name")
-    def patient_name(self, appointment):
-        return str(appointment.episode.patient)
-
-    @admin.display(description="Patient")
-    def patient_link(self, appointment):
-        return show.link(appointment.episode.patient)
-
     @admin.display(description="When", ordering="during")
     def when(self, appointment):
         return show.during(appointment.during, appointment.site.zone)
@@ -252,10 +245,6 @@ class AppointmentAdmin(StepAdmin):
     @admin.display(description="Treatment", ordering="episode__protocol__name")
     def treatment(self, appointment):
         return appointment.episode.protocol.name
-
-    @admin.display(description="Treatment")
-    def treatment_link(self, appointment):
-        return show.link(appointment.episode, appointment.episode.protocol.name)
 
 
 def hours(period, zone) -> str:

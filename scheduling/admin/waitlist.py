@@ -12,6 +12,7 @@ from clinic.admin.pages import DateInput, FirstIsDefault, Panel, VisibleRelatedF
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm, add_page, add_steps, can_become
 from clinic.desk import DAYS, Line, Queue, register
 from scheduling import waitlist
+from scheduling.admin.treatments import OfOneTreatment
 from scheduling.models import Appointment, Episode, WaitlistEntry, WaitlistOffer
 from scheduling.models.protocol import Visit
 from scheduling.models.resource import Weekday
@@ -55,7 +56,7 @@ class AddForm(StepForm):
 
 
 @admin.register(WaitlistEntry)
-class WaitlistEntryAdmin(StepAdmin):
+class WaitlistEntryAdmin(OfOneTreatment, StepAdmin):
     section, place = DAYS, 20
     called = "Waitlist"
     question = "Who has waited longest, and so is asked first?"
@@ -105,21 +106,9 @@ class WaitlistEntryAdmin(StepAdmin):
     def place_shown(self, entry):
         return entry.place or show.NOTHING
 
-    @admin.display(description="Patient", ordering="episode__patient__family_name")
-    def patient_name(self, entry):
-        return str(entry.episode.patient)
-
-    @admin.display(description="Patient")
-    def patient_link(self, entry):
-        return show.link(entry.episode.patient)
-
     @admin.display(description="Phone")
     def phone(self, entry):
         return show.known(entry.episode.patient.phone)
-
-    @admin.display(description="Treatment")
-    def treatment_link(self, entry):
-        return show.link(entry.episode, entry.episode.protocol.name)
 
     @admin.display(description="Days that would do")
     def wants(self, entry):

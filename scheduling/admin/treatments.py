@@ -17,5 +17,5 @@ class OfOneTreatment:
         return show.link(row.episode.patient)
 
     @admin.display(description="Treatment")
-    def treatment(self, row):
+    def treatment_link(self, row):
         return show.link(row.episode, row.episode.protocol.name)
