@@ -3,8 +3,8 @@ rendered from the state as it is now, sent, and settled. What a crash leaves bet
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -16,11 +16,12 @@ from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
-from clinic import faults, languages
-from clinic.models import Message
+from clinic import bounces, faults, languages, optouts
+from clinic.models import Category, Message
 from clinic.relay import Answer, Relay, Reply
 from clinic.states import MESSAGE_MOVES, MessageStatus
 from clinic.status import StepRefused, move
+from clinic.text import wrapped
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +53,16 @@ class Rendered:
     text: str
     html: str
     attachments: Sequence[tuple[str, str | bytes, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Kind:
     """One kind of message: when it is no longer wanted, and how it reads. One subclass for each name in
-    settings.MESSAGE_KINDS, with three templates named after it in <app>/mail/: <name>.subject.txt, .txt and .html."""
+    settings.MESSAGE_KINDS, with three templates named after it in <app>/mail/: <name>.subject.txt, .txt and .html. What
+    may also go as a text message has a fourth: <name>.sms.txt."""
+
+    category: str = Category.APPOINTMENTS  # what the patient says no to who wants no more of these
+    by_sms = True  # False for what is too long, or nobody else's business on a locked screen
 
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         """ "" to send it, or why not, in words for a coordinator. Asked at the moment of sending."""
@@ -68,13 +74,26 @@ class Kind:
 
     def render(self, message: Message, *, at: datetime) -> Rendered:
         """In the patient's language, whatever the worker's is."""
-        name = f"{type(self).__module__.partition('.')[0]}/mail/{message.kind}"
+        token = optouts.token_for(message.patient, at=at)
         with languages.speaking(message.patient.language):
-            context = {"patient": message.patient, "site": message.site, **self.words(message, at=at)}
-            subject, text, html = (
-                render_to_string(f"{name}.{ending}", context) for ending in ("subject.txt", "txt", "html")
-            )
-        return Rendered(" ".join(subject.split()), text.strip() + "\n", html)
+            name, context = self._template(message), self._said(message, at=at)
+            subject = " ".join(render_to_string(f"{name}.subject.txt", context).split())
+            context |= {"subject": subject, "choose": optouts.address(token)}
+            text, html = (render_to_string(f"{name}.{ending}", context) for ending in ("txt", "html"))
+        plain = wrapped(text.strip()) + "\n"
+        return Rendered(subject, plain, html, headers=optouts.headers(token, self.category))
+
+    def short(self, message: Message, *, at: datetime) -> str:
+        """For a text message: one line, and one segment wherever the language lets it."""
+        with languages.speaking(message.patient.language):
+            said = render_to_string(f"{self._template(message)}.sms.txt", self._said(message, at=at))
+        return " ".join(said.split())
+
+    def _said(self, message: Message, *, at: datetime) -> dict[str, Any]:
+        return {"patient": message.patient, "site": message.site, **self.words(message, at=at)}
+
+    def _template(self, message: Message) -> str:
+        return f"{type(self).__module__.partition('.')[0]}/mail/{message.kind}"
 
 
 @cache
@@ -202,13 +221,12 @@ def _unwanted(message: Message, *, at: datetime) -> str:
     patient = message.patient
     if patient.deceased:
         return "The patient has died."
-    if patient.email_stopped_at:
-        return "The patient asked not to get e-mail."
-    if not patient.email:
-        return "There is no e-mail address for the patient."
+    kind = kind_of(message.kind)
+    if reason := optouts.reason_not_to(patient, message.channel, kind.category):
+        return reason
     if message.not_after and at >= message.not_after:
         return "It was too late to be of use."
-    return kind_of(message.kind).still_wanted(message, at=at)
+    return kind.still_wanted(message, at=at)
 
 
 def _written(message: Message, *, at: datetime) -> EmailMultiAlternatives:
@@ -218,7 +236,7 @@ def _written(message: Message, *, at: datetime) -> EmailMultiAlternatives:
         said.text,
         to=[message.patient.email],
         reply_to=[message.site.reply_to],
-        headers={"Message-ID": message.message_id, "Auto-Submitted": "auto-generated"},
+        headers={"Message-ID": message.message_id, "Auto-Submitted": "auto-generated", **said.headers},
     )
     email.attach_alternative(said.html, "text/html")
     for attachment in said.attachments:
@@ -258,5 +276,7 @@ def _settle(message: Message, end: _End, *, at: datetime) -> None:
         sent_at=at if end.status == S.SENT else None,
         lease_until=Now() + pause if end.status == S.DUE else None,
     )
+    if end.status == S.FAILED:
+        bounces.refused(message, address=end.sent_to, words=end.reason, at=at)
     if not settled:
         log.warning("Message %s was settled by somebody else while it was being sent.", message.pk)

@@ -10,7 +10,7 @@ from celery import shared_task
 from django.core.cache import cache
 from django.db import connection
 
-from clinic import answers, faults, messages
+from clinic import answers, faults, maildirs, messages, phone
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,13 @@ def deliver_messages() -> dict[str, Any]:
     counts = {"recovered": messages.recover(), **messages.deliver(at=at)}
     beat("clinic.deliver_messages", at=at)
     return counts
+
+
+@shared_task(name="clinic.read_bounces")
+def read_bounces() -> dict[str, int]:
+    """What mail servers wrote back, and the calls that need not be made any more."""
+    parts = {"bounces_read": maildirs.read_bounces, "calls_put_aside": phone.tidy}
+    return run_parts("clinic.read_bounces", parts)
 
 
 @shared_task(name="clinic.forget_answers")

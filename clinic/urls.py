@@ -6,7 +6,7 @@ from django.utils.module_loading import import_string
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from clinic import views
+from clinic import hooks, preferences, views
 from clinic.api.views import Docs
 
 api = DefaultRouter()
@@ -17,6 +17,10 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("livez", views.livez, name="livez"),
     path("readyz", views.readyz, name="readyz"),
+    path("hooks/mail/", hooks.mail_events, name="mail-events"),
+    path("p/<str:token>/", preferences.enter, name="preferences"),
+    path("p/<str:token>/stop/<str:category>/", preferences.one_click, name="one-click"),
+    path("p/<str:slot>/messages/", preferences.page, name="preferences-page"),
     path("demo/inbox/", views.inbox, name="demo-inbox"),
     path("demo/inbox/<str:key>/", views.inbox_mail, name="demo-mail"),
     path("admin/", admin.site.urls),

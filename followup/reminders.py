@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from django.urls import reverse
 
 from clinic import clock, languages, links, messages
-from clinic.models import Message
+from clinic.models import Category, Message
 from clinic.models.links import Purpose
 from clinic.states import MessageStatus
 from followup import events
@@ -171,6 +171,8 @@ class AboutEvent(messages.Kind):
 
 
 class SurveyInvitation(AboutEvent):
+    category = Category.SURVEYS
+
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
         event = _event(message)
         # No expiry is written on the link: the page asks the event, whose window may still move.
@@ -199,6 +201,9 @@ class MriDue(AboutEvent):
 
 
 class RecoveryStage(messages.Kind):
+    category = Category.RECOVERY
+    by_sms = False
+
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         episode = Episode.objects.get(pk=message.about)
         if not episode.injected:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from clinic import clock, languages, links, messages
-from clinic.models import Message
+from clinic.models import Category, Message
 from clinic.models.links import Purpose
 from clinic.states import MessageStatus
 from scheduling.models import Appointment, WaitlistOffer
@@ -128,8 +128,20 @@ class AboutAppointment(messages.Kind):
         return ""
 
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
+        start, zone, language = _appointment(message).during.lower, message.site.time_zone, languages.current()
+        return {
+            "when": clock.spoken(start, zone, language),
+            "soon": clock.spoken_shortly(start, zone, language),
+            "answer": self.answer(message),
+        }
+
+    def answer(self, message: Message) -> str:
+        """Where the patient says that they will come, or asks for another time; "" if the desk has revoked it."""
         appointment = _appointment(message)
-        return {"when": clock.spoken(appointment.during.lower, message.site.time_zone, languages.current())}
+        if appointment.status not in COMING:
+            return ""
+        link = links.link_until(appointment, purpose=Purpose.VISIT, site=message.site, until=appointment.during.lower)
+        return "" if link.revoked_at else settings.BASE_URL + reverse("visit", args=[links.token_of(link)])
 
 
 class Booked(AboutAppointment):
@@ -151,6 +163,8 @@ class Cancelled(AboutAppointment):
 class WaitlistOffered(messages.Kind):
     """Queued with the offer itself (`scheduling.waitlist`), because it is of use for hours only."""
 
+    category = Category.WAITLIST
+
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         offer = WaitlistOffer.objects.get(pk=message.about)
         if offer.status != OfferStatus.OPEN:
@@ -168,9 +182,12 @@ class WaitlistOffered(messages.Kind):
             page: settings.BASE_URL + reverse(f"waitlist-{page}", args=[token])
             for page in ("accept", "decline", "leave")
         }
+        pages["offer"] = settings.BASE_URL + reverse("waitlist", args=[token])
         return {
             "when": clock.spoken(offer.during.lower, zone, language),
+            "soon": clock.spoken_shortly(offer.during.lower, zone, language),
             "until": clock.spoken(offer.until, zone, language),
+            "until_soon": clock.spoken_shortly(offer.until, zone, language),
             "has": clock.spoken(has.during.lower, zone, language) if has else "",
             **pages,
         }

@@ -2,18 +2,24 @@
 
 from clinic.models.answers import KeptAnswer
 from clinic.models.links import ApiToken, Link
-from clinic.models.messages import Message
+from clinic.models.messages import Channel, Message
+from clinic.models.optouts import Category, OptOut
 from clinic.models.patients import Patient
+from clinic.models.returns import ReturnedMail
 from clinic.models.sites import Practitioner, Site, StaffMember
 from clinic.models.trail import StatusChange
 
 __all__ = [
     "ApiToken",
+    "Category",
+    "Channel",
     "KeptAnswer",
     "Link",
     "Message",
+    "OptOut",
     "Patient",
     "Practitioner",
+    "ReturnedMail",
     "Site",
     "StaffMember",
     "StatusChange",

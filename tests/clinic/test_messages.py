@@ -111,7 +111,6 @@ def test_the_oldest_are_sent_first_and_no_more_than_asked_for(due, at):
     ("change", "reason"),
     [
         ({"deceased": True}, "The patient has died."),
-        ({"email_stopped_at": Now()}, "The patient asked not to get e-mail."),
         ({"email": ""}, "There is no e-mail address for the patient."),
     ],
 )
