@@ -17,7 +17,7 @@ from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
 from clinic import faults, languages
-from clinic.models import Message
+from clinic.models import Channel, Message
 from clinic.relay import Answer, Relay, Reply
 from clinic.states import MESSAGE_MOVES, MessageStatus
 from clinic.status import StepRefused, move
@@ -29,6 +29,8 @@ S = MessageStatus
 # How long a mail that could not be sent waits before the next try; the last one repeats until `not_after`.
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
 
+BY_WORKERS = (Channel.EMAIL, Channel.SMS)  # a phone call is made by a person
+
 NOBODY_KNOWS = (
     "The worker stopped while sending, so nobody can know from here whether it arrived. "
     "Look for its Message-ID in the mail relay's log, then mark it as sent or send it again."
@@ -38,7 +40,7 @@ CLAIM = """
 UPDATE clinic_message
    SET status = %(sending)s, attempts = attempts + 1, lease_until = clock_timestamp() + %(lease)s
  WHERE id = (SELECT id FROM clinic_message
-              WHERE status = %(due)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s)
+              WHERE status = %(due)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s) AND channel = ANY(%(channels)s)
                 AND (lease_until IS NULL OR lease_until <= clock_timestamp())
               ORDER BY due_at, id LIMIT 1
                 FOR UPDATE SKIP LOCKED)
@@ -57,6 +59,8 @@ class Rendered:
 class Kind:
     """One kind of message: when it is no longer wanted, and how it reads. One subclass for each name in
     settings.MESSAGE_KINDS, with three templates named after it in <app>/mail/: <name>.subject.txt, .txt and .html."""
+
+    category: str = ""  # what a patient may stop apart from the rest: appointments, surveys, recovery, waitlist
 
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         """ "" to send it, or why not, in words for a coordinator. Asked at the moment of sending."""
@@ -165,7 +169,7 @@ class _End:
 
 
 def _due(at: datetime) -> Any:
-    return Message.objects.filter(status=S.DUE, due_at__lte=at, kind__in=settings.MESSAGE_KINDS)
+    return Message.objects.filter(status=S.DUE, due_at__lte=at, kind__in=settings.MESSAGE_KINDS, channel__in=BY_WORKERS)
 
 
 def _claim(at: datetime) -> Message | None:
@@ -177,6 +181,7 @@ def _claim(at: datetime) -> Message | None:
         "at": at,
         "lease": settings.MESSAGE_LEASE,
         "kinds": list(settings.MESSAGE_KINDS),
+        "channels": list(BY_WORKERS),
     }
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(CLAIM, terms)

@@ -147,8 +147,9 @@ vars().update(relay)  # EMAIL_HOST, EMAIL_PORT and whatever else the address say
 EMAIL_BACKEND = relay["EMAIL_BACKEND"]
 if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "clinic.relay.EmailBackend"  # the same, but it knows how far a mail got when the line breaks
-EMAIL_TIMEOUT = 20  # seconds; shorter than MESSAGE_LEASE, which must outlive any send that still may succeed
-MESSAGE_LEASE = timedelta(seconds=180)
+# The lease outlives any send that still may succeed: longer than this timeout and the relay's idle timeout together.
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT_SECONDS", default=20)
+MESSAGE_LEASE = timedelta(seconds=env.int("MESSAGE_LEASE_SECONDS", default=180))
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Pulposus <clinic@localhost>")
 # Every kind of message a patient can get: its name, and the class that decides and renders it at the moment of sending.
 MESSAGE_KINDS = {

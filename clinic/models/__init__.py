@@ -2,13 +2,14 @@
 
 from clinic.models.answers import KeptAnswer
 from clinic.models.links import ApiToken, Link
-from clinic.models.messages import Message
+from clinic.models.messages import Channel, Message
 from clinic.models.patients import Patient
 from clinic.models.sites import Practitioner, Site, StaffMember
 from clinic.models.trail import StatusChange
 
 __all__ = [
     "ApiToken",
+    "Channel",
     "KeptAnswer",
     "Link",
     "Message",

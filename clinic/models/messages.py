@@ -12,6 +12,8 @@ from clinic.states import MessageStatus
 
 class Channel(models.TextChoices):
     EMAIL = "email", "E-mail"
+    SMS = "sms", "SMS"
+    PHONE = "phone", "Phone call"  # a task for a person: no worker ever claims it
 
 
 class Message(models.Model):
@@ -36,7 +38,7 @@ class Message(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(blank=True, help_text="Why it was skipped, failed or is unknown.")
     subject = models.CharField(max_length=200, blank=True)
-    sent_to = models.EmailField(blank=True)
+    sent_to = models.CharField(max_length=254, blank=True, help_text="Address or number, as it was used.")
     sent_at = models.DateTimeField(null=True, blank=True)
 
     objects = SiteQuerySet.as_manager()
