@@ -7,11 +7,13 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from clinic import ledger, reports
 from clinic.models import Channel, Message, ReturnedMail
 from clinic.models.returns import ReturnKind
 from clinic.reports import Report
+from clinic.states import MessageStatus
 from clinic.status import note
 
 OUR_ID = re.compile(r"<?([0-9a-f-]{36})@[^<>\s]+>?", re.IGNORECASE)
@@ -42,14 +44,16 @@ def receive(report: Report, *, at: datetime) -> bool:
     return True
 
 
-@transaction.atomic
-def refused(message: Message, *, address: str, words: str, at: datetime) -> None:
-    """The relay itself did not take the mail. Only what it says of the address counts against the address."""
-    if message.channel != Channel.EMAIL or not address:
-        return
-    ledger.note(message.message_id, reports.BOUNCED, at=at, words=words)
-    if reports.is_dead(words):
-        _came_back(message, ReturnKind.BOUNCED, address=address, permanent=True, words=words, at=at)
+def take_refused(*, at: datetime) -> int:
+    """Mails that the relay itself did not take because of the address. Returns how many were found."""
+    known = ReturnedMail.objects.filter(message=OuterRef("pk"))
+    failed = Message.objects.filter(~Exists(known), status=MessageStatus.FAILED, channel=Channel.EMAIL)
+    rows = [row for row in failed.exclude(sent_to="").select_related("patient") if reports.is_dead(row.reason)]
+    for message in rows:
+        ledger.note(message.message_id, reports.BOUNCED, at=at, words=message.reason)
+        said = {"permanent": True, "words": message.reason}
+        _came_back(message, ReturnKind.BOUNCED, address=message.sent_to, at=at, **said)
+    return len(rows)
 
 
 @transaction.atomic

@@ -21,6 +21,7 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "message": ("view", "change"),  # settled by hand, where nobody can know from here
         "optout": READ,  # chosen on the patient's page
         "returnedmail": ("view", "change"),
+        "deliveryevent": READ,
         "site": READ,
         "statuschange": READ,
     },

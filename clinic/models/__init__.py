@@ -1,6 +1,7 @@
 """Who and where: the sites, the people who work there, the patients, and what was said and changed."""
 
 from clinic.models.answers import KeptAnswer
+from clinic.models.delivery import DeliveryEvent, RelayEntry, RelayLog, SendCount
 from clinic.models.links import ApiToken, Link
 from clinic.models.messages import Channel, Message
 from clinic.models.optouts import Category, OptOut
@@ -13,6 +14,7 @@ __all__ = [
     "ApiToken",
     "Category",
     "Channel",
+    "DeliveryEvent",
     "KeptAnswer",
     "Link",
     "Message",
@@ -20,6 +22,9 @@ __all__ = [
     "Patient",
     "Practitioner",
     "ReturnedMail",
+    "RelayEntry",
+    "RelayLog",
+    "SendCount",
     "Site",
     "StaffMember",
     "StatusChange",

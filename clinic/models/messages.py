@@ -54,12 +54,26 @@ class Message(models.Model):
                 name="a_sent_message_says_when",
             ),
         ]
+        # What a sweep asks (`clinic.outbox`): what is settled is in none of these, however much of it there is.
         indexes = [
             models.Index(
-                fields=["due_at"],
-                condition=models.Q(status__in=[MessageStatus.DUE, MessageStatus.SENDING]),
-                name="messages_to_work_on",
-            )
+                fields=["channel", "due_at", "id"],
+                condition=models.Q(status=MessageStatus.DUE, lease_until=None),
+                name="messages_due",
+            ),
+            models.Index(
+                fields=["channel", "lease_until"],
+                condition=models.Q(status=MessageStatus.DUE, lease_until__isnull=False),
+                name="messages_put_off",
+            ),
+            models.Index(
+                fields=["lease_until"], condition=models.Q(status=MessageStatus.SENDING), name="messages_being_sent"
+            ),
+            models.Index(
+                fields=["status", "due_at"],
+                condition=models.Q(status__in=[MessageStatus.UNKNOWN, MessageStatus.FAILED]),
+                name="messages_for_a_person",
+            ),
         ]
 
     def __str__(self) -> str:

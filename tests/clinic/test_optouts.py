@@ -158,5 +158,3 @@ def test_after_a_link_was_revoked_the_next_mail_brings_a_new_one(patient, at):
     new = optouts.token_for(patient, at=at)
 
     assert (links.find(old, purpose="stop", at=at), links.find(new, purpose="stop", at=at) is None) == (None, False)
-
-

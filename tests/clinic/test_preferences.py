@@ -117,7 +117,9 @@ def test_what_is_ticked_is_kept_and_shown(patient, opened):
 def test_everything_is_stopped_with_one_button(patient, opened):
     browser, page = opened
 
-    browser.post(page.request["PATH_INFO"], {"pass": page.context["pass"], "email": Category.values, "nothing": "email"})
+    browser.post(
+        page.request["PATH_INFO"], {"pass": page.context["pass"], "email": Category.values, "nothing": "email"}
+    )
 
     assert wanted(patient) == set()
 
