@@ -36,7 +36,8 @@ def receive(report: Report, *, at: datetime) -> bool:
     message = message_of(report.message_id)
     if message is None:
         return False
-    ledger.note(message.message_id, report.event, at=at, words=report.words)
+    happened = min(report.at or at, at)
+    ledger.note(message.message_id, report.event, at=happened, words=report.words)
     if report.event in ReturnKind.values:
         _came_back(
             message, report.event, address=message.sent_to, permanent=report.permanent, words=report.words, at=at

@@ -13,17 +13,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from clinic import bounces
-from clinic.reports import BOUNCED, COMPLAINED, DELIVERED, Report
+from clinic.reports import BOUNCED, COMPLAINED, DELIVERED, PROVIDERS, Report
 
-PROVIDERS = {
-    "brevo": "anymail.webhooks.brevo.BrevoTrackingWebhookView",
-    "mailersend": "anymail.webhooks.mailersend.MailerSendTrackingWebhookView",
-    "mailgun": "anymail.webhooks.mailgun.MailgunTrackingWebhookView",
-    "mailjet": "anymail.webhooks.mailjet.MailjetTrackingWebhookView",
-    "postmark": "anymail.webhooks.postmark.PostmarkTrackingWebhookView",
-    "sendgrid": "anymail.webhooks.sendgrid.SendGridTrackingWebhookView",
-    "sparkpost": "anymail.webhooks.sparkpost.SparkPostTrackingWebhookView",
-}
 EVENTS = {"delivered": DELIVERED, "bounced": BOUNCED, "rejected": BOUNCED, "complained": COMPLAINED}
 DEAD = frozenset({"bounced", "invalid"})  # of the reasons, those that say something of the address itself
 
@@ -60,7 +51,7 @@ def _reports(event: Any) -> Iterator[Report]:
     permanent = kind == COMPLAINED or (kind == BOUNCED and event.reject_reason in DEAD)
     words = " ".join(str(event.mta_response or event.description or event.reject_reason or "").split())[:500]
     for message_id in _ids(event):
-        yield Report(message_id, kind, str(event.recipient or ""), permanent, words)
+        yield Report(message_id, kind, str(event.recipient or ""), permanent, words, event.timestamp)
 
 
 def _ids(event: Any) -> set[str]:

@@ -5,10 +5,23 @@ nothing."""
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import Message
+from email.utils import parsedate_to_datetime
 
 DELIVERED, BOUNCED, COMPLAINED = "delivered", "bounced", "complained"
+
+# Who reads the events of which mail provider (django-anymail), for those whose events need no further package.
+PROVIDERS = {
+    "brevo": "anymail.webhooks.brevo.BrevoTrackingWebhookView",
+    "mailersend": "anymail.webhooks.mailersend.MailerSendTrackingWebhookView",
+    "mailgun": "anymail.webhooks.mailgun.MailgunTrackingWebhookView",
+    "mailjet": "anymail.webhooks.mailjet.MailjetTrackingWebhookView",
+    "postmark": "anymail.webhooks.postmark.PostmarkTrackingWebhookView",
+    "sendgrid": "anymail.webhooks.sendgrid.SendGridTrackingWebhookView",
+    "sparkpost": "anymail.webhooks.sparkpost.SparkPostTrackingWebhookView",
+}
 
 LONGEST = 1_000_000  # bytes; a report quotes the mail it is about, and ours are small
 ACTIONS = {"failed": BOUNCED, "delivered": DELIVERED}  # delayed, relayed and expanded say nothing final
@@ -29,6 +42,7 @@ class Report:
     address: str = ""
     permanent: bool = False
     words: str = ""
+    at: datetime | None = None  # when it happened, if the report says so: told again, it is the same event
 
 
 def is_dead(words: str) -> bool:
@@ -54,13 +68,14 @@ def _reports(mail: Message) -> Iterator[Report]:
     message_id = _original_id(parts)
     if not message_id:
         return
+    at = _date(mail)
     if "message/feedback-report" in parts:
-        yield Report(message_id, COMPLAINED, permanent=True, words="Reported as unwanted mail.")
+        yield Report(message_id, COMPLAINED, permanent=True, words="Reported as unwanted mail.", at=at)
     if "message/delivery-status" in parts:
-        yield from _deliveries(parts["message/delivery-status"], message_id)
+        yield from _deliveries(parts["message/delivery-status"], message_id, at)
 
 
-def _deliveries(status: Message, message_id: str) -> Iterator[Report]:
+def _deliveries(status: Message, message_id: str, at: datetime | None) -> Iterator[Report]:
     """The first block is about the mail, each of the others about one address it went to."""
     blocks = status.get_payload()
     for block in blocks if isinstance(blocks, list) else ():
@@ -70,7 +85,7 @@ def _deliveries(status: Message, message_id: str) -> Iterator[Report]:
             words = f"{code} {said}".strip()
             address = _plain(block, "Original-Recipient") or _plain(block, "Final-Recipient")
             dead = event == BOUNCED and is_dead(words)
-            yield Report(message_id, event, address.rpartition(";")[2].strip(), dead, words[:500])
+            yield Report(message_id, event, address.rpartition(";")[2].strip(), dead, words[:500], at)
 
 
 def _original_id(parts: dict[str, Message]) -> str:
@@ -85,6 +100,14 @@ def _original_id(parts: dict[str, Message]) -> str:
         header = ""
     found = MESSAGE_ID.search(header)
     return found[0] if found else ""
+
+
+def _date(mail: Message) -> datetime | None:
+    try:
+        written = parsedate_to_datetime(_plain(mail, "Date"))
+    except ValueError:
+        return None
+    return written.astimezone(UTC) if written.tzinfo else None
 
 
 def _plain(block: Message, name: str) -> str:

@@ -44,6 +44,7 @@ NUMBER_KEPT = re.compile(NUMBER.pattern.replace(" ", "\N{NO-BREAK SPACE}"))
 def dialled(phone: str) -> str:
     """A phone number as a machine dials it (ITU-T E.164), or "" if nobody but a person can know which country it is in:
     "+1 (312) 555-0142" becomes "+13125550142"."""
-    digits = re.sub(r"[ ()/.-]", "", phone.replace("\N{NO-BREAK SPACE}", " "))
+    written = phone.replace("\N{NO-BREAK SPACE}", " ").replace("(0)", "")  # +49 (0)30: dialled at home only
+    digits = re.sub(r"[ ()/.-]", "", written)
     digits = f"+{digits[2:]}" if digits.startswith("00") else digits
     return digits if re.fullmatch(r"\+[1-9][0-9]{6,14}", digits) else ""

@@ -93,7 +93,7 @@ def test_an_unknown_an_expired_and_a_revoked_link_stop_nothing(patient, token, a
 
 
 def test_the_page_shows_what_is_wanted_and_its_address_tells_nothing(patient, token, opened, at):
-    browser, page = opened
+    _, page = opened
 
     assert [address for address, _ in page.redirect_chain] == [page.request["PATH_INFO"]]
     assert token not in page.request["PATH_INFO"]
