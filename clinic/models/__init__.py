@@ -4,6 +4,7 @@ from clinic.models.answers import KeptAnswer
 from clinic.models.links import ApiToken, Link
 from clinic.models.messages import Channel, Message
 from clinic.models.patients import Patient
+from clinic.models.rules import MessageRule
 from clinic.models.sites import Practitioner, Site, StaffMember
 from clinic.models.trail import StatusChange
 
@@ -13,6 +14,7 @@ __all__ = [
     "KeptAnswer",
     "Link",
     "Message",
+    "MessageRule",
     "Patient",
     "Practitioner",
     "Site",
