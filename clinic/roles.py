@@ -22,6 +22,7 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "optout": READ,  # chosen on the patient's page
         "returnedmail": ("view", "change"),
         "deliveryevent": READ,
+        "messagerule": READ,  # administrators change what is sent when
         "site": READ,
         "statuschange": READ,
     },

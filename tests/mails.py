@@ -10,6 +10,7 @@ from django.utils import translation
 
 from clinic import clock, languages
 from clinic.models import Site
+from clinic.models.rules import PREPARE
 from clinic.text import wrapped
 from dev import PROJECT
 
@@ -42,6 +43,7 @@ def context(language, **changed):
         "link": f"{BASE}/s/{SECRET}/",
         "answer": f"{BASE}/v/{SECRET}/",
         "choose": f"{BASE}/p/{SECRET}/",
+        "prepare": languages.shipped(PREPARE, otherwise="en"),
         "advice": languages.shipped("Desk work is fine. Lift at most 5 kg.", otherwise="en"),
         **link,
         **changed,

@@ -7,6 +7,7 @@ from clinic.models.messages import Channel, Message
 from clinic.models.optouts import Category, OptOut
 from clinic.models.patients import Patient
 from clinic.models.returns import ReturnedMail
+from clinic.models.rules import MessageRule
 from clinic.models.sites import Practitioner, Site, StaffMember
 from clinic.models.trail import StatusChange
 
@@ -18,6 +19,7 @@ __all__ = [
     "KeptAnswer",
     "Link",
     "Message",
+    "MessageRule",
     "OptOut",
     "Patient",
     "Practitioner",
