@@ -2,15 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from celery import shared_task
-from django.core.cache import cache
-from django.db import connection
+from django.db import DatabaseError, connection
 
-from clinic import answers, faults, messages
+from clinic import answers, faults, heartbeats, messages
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +31,23 @@ def run_parts(sweep: str, parts: dict[str, Callable[..., int]]) -> dict[str, int
         except Exception as fault:
             log.error("%s: %s failed: %s", sweep, name, faults.told(fault))
     if len(counts) == len(parts):
-        beat(sweep, at=at)
+        beat(sweep, at=at, counts=counts)
     return counts
 
 
-def beat(sweep: str, *, at: datetime) -> None:
-    """Note when a sweep last went through (shown by /readyz). Informational: without the cache it is not noted."""
-    with suppress(Exception):
-        cache.set(f"last:{sweep}", at.isoformat(), timeout=None)
+def beat(sweep: str, *, at: datetime, counts: dict[str, int]) -> None:
+    """Note that a sweep went through (`clinic.heartbeats`). What it did is done, whether this can be noted or not."""
+    try:
+        heartbeats.beat(sweep, at=at, counts=counts)
+    except DatabaseError as fault:
+        log.error("%s went through, but left no heartbeat: %s", sweep, faults.told(fault))
 
 
 @shared_task(name="clinic.deliver_messages")
 def deliver_messages() -> dict[str, Any]:
     at = database_now()
     counts = {"recovered": messages.recover(), **messages.deliver(at=at)}
-    beat("clinic.deliver_messages", at=at)
+    beat(heartbeats.DISPATCHER, at=at, counts=counts)
     return counts
 
 
