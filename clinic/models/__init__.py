@@ -2,6 +2,7 @@
 
 from clinic.models.answers import KeptAnswer
 from clinic.models.delivery import DeliveryEvent, RelayEntry, RelayLog, SendCount
+from clinic.models.heartbeats import Heartbeat
 from clinic.models.links import ApiToken, Link
 from clinic.models.messages import Channel, Message
 from clinic.models.patients import Patient
@@ -12,6 +13,7 @@ __all__ = [
     "ApiToken",
     "Channel",
     "DeliveryEvent",
+    "Heartbeat",
     "KeptAnswer",
     "Link",
     "Message",
