@@ -72,6 +72,7 @@ class Kind:
 
     category: str = Category.APPOINTMENTS  # what the patient says no to who wants no more of these
     by_sms = True  # False for what is too long, or nobody else's business on a locked screen
+    caused = False  # by what somebody did just now: an e-mail about it goes whatever the hour
 
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         """ "" to send it, or why not, in words for a coordinator. Asked at the moment of sending."""
@@ -278,11 +279,23 @@ def _prepared(message: Message, *, at: datetime) -> _Letter | End:
     if message.reason and at >= message.due_at + GIVE_UP_AFTER:
         return End(S.FAILED, f"It could not be handed over for {GIVE_UP_AFTER.days} days. {message.reason}")
     faults.point("messages.checked")
+    if night := _until_morning(message, at=at):
+        return End(S.DUE, "It was held up until the quiet hours, and waits for the morning.", pause=night)
     if message.channel == Channel.EMAIL and (wait := rates.wait_for(message.patient.email)):
         return End(S.DUE, "Many messages go to the same mail service; this one waits for its turn.", pause=wait)
     letter = _of_its_own(lambda: _letter(message, at=at))
     faults.point("messages.rendered")
     return letter
+
+
+def _until_morning(message: Message, *, at: datetime) -> timedelta:
+    """How long it waits that was due by day and is late, now that the patient is left in peace; not at all, if the
+    morning is too late or it was meant for this hour."""
+    quiet = message.site.quiet
+    if quiet.covers(message.due_at) or (kind_of(message.kind).caused and message.channel == Channel.EMAIL):
+        return timedelta()
+    latest = message.not_after or at + timedelta(days=1)
+    return quiet.moved(at, latest=latest, not_before=at) - at
 
 
 def _of_its_own(work: Callable[[], T]) -> T:

@@ -29,7 +29,8 @@ SELECT EXISTS (SELECT FROM clinic_message
                 WHERE status = 'due' AND lease_until <= clock_timestamp()
                   AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s))
 """
-# What was put off comes first: it has waited longest, and there is never much of it.
+# What was put off comes first: it has waited longest, and there is never much of it. Both orders are the index's own
+# (`messages_to_work_on`), so that one row is read, however many are due.
 CLAIM = """
 UPDATE clinic_message
    SET status = 'sending', attempts = attempts + 1, lease_until = clock_timestamp() + %(lease)s
@@ -41,7 +42,7 @@ UPDATE clinic_message
        (SELECT id FROM clinic_message
          WHERE status = 'due' AND lease_until IS NULL
            AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s)
-         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
+         ORDER BY lease_until, due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
 RETURNING id
 """
 EXPIRE = """

@@ -146,6 +146,11 @@ CELERY_BEAT_SCHEDULE["clinic.read_bounces"] = {
     "options": {"expires": 60},
 }
 
+# --- Watching: who looks whether all of this still runs (docs/running.md) --------------------------------------------
+SILENT_AFTER = timedelta(seconds=env.int("SILENT_SECONDS", default=600))  # without a delivery: red banner, 503
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # /metrics is told to nobody without it
+OPERATOR = env.str("OPERATOR", default="")  # whom the desk says to tell, in words
+
 # --- Messages --------------------------------------------------------------------------------------------------------
 relay = env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25")
 vars().update(relay)  # EMAIL_HOST, EMAIL_PORT and whatever else the address says
@@ -233,7 +238,7 @@ SECURE_SSL_REDIRECT = SERVED_OVER_TLS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_TLS
 SECURE_HSTS_SECONDS = 31_536_000 if SERVED_OVER_TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_TLS
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # probes come from inside, without TLS
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^healthz$", r"^metrics$"]  # probes come from inside, without TLS
 if env.bool("SECURE_PROXY", default=False):  # only behind a proxy that sets and strips this header itself
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"

@@ -3,17 +3,15 @@
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from time import monotonic
 from typing import Any
 
 from celery import shared_task
 from django.conf import settings
-from django.core.cache import cache
-from django.db import connection
+from django.db import DatabaseError, connection
 
-from clinic import answers, bounces, faults, maildirs, messages, phone, rates
+from clinic import answers, bounces, faults, heartbeats, maildirs, messages, phone, rates
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +36,16 @@ def run_parts(sweep: str, parts: dict[str, Callable[..., int]]) -> dict[str, int
         except Exception as fault:
             log.error("%s: %s failed: %s", sweep, name, faults.told(fault))
     if len(counts) == len(parts):
-        beat(sweep, at=at)
+        beat(sweep, at=at, counts=counts)
     return counts
 
 
-def beat(sweep: str, *, at: datetime) -> None:
-    """Note when a sweep last went through (shown by /readyz). Informational: without the cache it is not noted."""
-    with suppress(Exception):
-        cache.set(f"last:{sweep}", at.isoformat(), timeout=None)
+def beat(sweep: str, *, at: datetime, counts: dict[str, int]) -> None:
+    """Note that a sweep went through (`clinic.heartbeats`). What it did is done, whether this can be noted or not."""
+    try:
+        heartbeats.beat(sweep, at=at, counts=counts)
+    except DatabaseError as fault:
+        log.error("%s went through, but left no heartbeat: %s", sweep, faults.told(fault))
 
 
 @shared_task(name="clinic.deliver_messages")
@@ -60,7 +60,7 @@ def deliver_messages() -> dict[str, Any]:
         counts.update(ended)
         if sum(ended.values()) < BATCH or monotonic() > ends_at:
             break
-    beat("clinic.deliver_messages", at=at)
+    beat(heartbeats.DISPATCHER, at=at, counts=counts)
     return dict(counts)
 
 

@@ -206,6 +206,8 @@ class AboutAppointment(messages.Kind):
 class ForTheCalendar(AboutAppointment):
     """With an attachment that writes the appointment into the patient's calendar, moves it there, or takes it out."""
 
+    caused = True
+
     def render(self, message: Message, *, at: datetime) -> messages.Rendered:
         said = super().render(message, at=at)
         with languages.speaking(message.patient.language):

@@ -2,6 +2,7 @@
 
 from clinic.models.answers import KeptAnswer
 from clinic.models.delivery import DeliveryEvent, RelayEntry, RelayLog, SendCount
+from clinic.models.heartbeats import Heartbeat
 from clinic.models.links import ApiToken, Link
 from clinic.models.messages import Channel, Message
 from clinic.models.optouts import Category, OptOut
@@ -16,6 +17,7 @@ __all__ = [
     "Category",
     "Channel",
     "DeliveryEvent",
+    "Heartbeat",
     "KeptAnswer",
     "Link",
     "Message",

@@ -418,3 +418,26 @@ def test_many_workers_at_once_send_each_message_once(due, at):
 
     assert sum(counts) == 60
     assert len({email.extra_headers["Message-ID"] for email in mail.outbox}) == len(mail.outbox) == 60
+
+
+def test_what_is_held_up_until_the_quiet_hours_waits_for_the_morning(due, at):
+    message = due()
+    night = at + timedelta(hours=13)  # ten in the evening at the clinic
+
+    assert messages.deliver(at=night) == {"due": 1}
+    message.refresh_from_db()
+    assert (mail.outbox, message.reason) == ([], "It was held up until the quiet hours, and waits for the morning.")
+    Message.objects.update(lease_until=None)
+    assert messages.deliver(at=night + timedelta(hours=10)) == {"sent": 1}
+
+
+def test_what_cannot_wait_for_the_morning_goes_at_night(due, at):
+    due(not_after=at + timedelta(hours=20))
+
+    assert messages.deliver(at=at + timedelta(hours=13)) == {"sent": 1}
+
+
+def test_what_was_meant_for_the_night_goes_at_night(due, at):
+    due(due_at=at + timedelta(hours=13))
+
+    assert messages.deliver(at=at + timedelta(hours=13)) == {"sent": 1}
