@@ -111,6 +111,11 @@ def kind_of(name: str) -> Kind:
     return import_string(settings.MESSAGE_KINDS[name])()
 
 
+def category_of(name: str) -> str:
+    """What messages of this kind are about; "" for a kind that only other versions of the code know."""
+    return kind_of(name).category if name in settings.MESSAGE_KINDS else ""
+
+
 class Line(Protocol):
     """What a channel sends through (settings.MESSAGE_LINES): opened before anything is claimed, used for a batch."""
 

@@ -38,10 +38,12 @@ WHY_RETURNED: dict[str, str] = {
 
 def reason_not_to(patient: Patient, channel: str, category: str) -> str:
     """ "" if a message of this category may go to `patient` by this way, or why not. Asked at the moment of sending."""
-    stopped = OptOut.objects.filter(patient=patient, channel=channel, category__in=[EVERYTHING, category])
-    found = stopped.order_by("category").values_list("category", flat=True).first()
-    if found is not None:
-        return f"The patient asked not to get {WAY_WORDS[channel]}{CATEGORY_WORDS[found]}."
+    stopped = {
+        wish.category for wish in patient.optouts.all() if wish.channel == channel
+    }  # who asks of many prefetches
+    for unwanted in (EVERYTHING, category):
+        if unwanted in stopped:
+            return f"The patient asked not to get {WAY_WORDS[channel]}{CATEGORY_WORDS[unwanted]}."
     if channel == Channel.EMAIL:
         return _no_way_by_email(patient)
     if channel == Channel.SMS and not dialled(patient.phone):
@@ -52,11 +54,10 @@ def reason_not_to(patient: Patient, channel: str, category: str) -> str:
 def _no_way_by_email(patient: Patient) -> str:
     if not patient.email:
         return "There is no e-mail address for the patient."
-    came_back = ReturnedMail.objects.filter(
-        patient=patient, address__iexact=patient.email, permanent=True, settled_at__isnull=True
-    )
-    kind = came_back.order_by("returned_at").values_list("kind", flat=True).first()
-    return WHY_RETURNED[kind] if kind else ""
+    for mail in sorted(patient.returned.all(), key=lambda mail: mail.returned_at):
+        if mail.permanent and mail.settled_at is None and mail.address.lower() == patient.email.lower():
+            return WHY_RETURNED[mail.kind]
+    return ""
 
 
 def no_email(path: str, category: str) -> Q:
