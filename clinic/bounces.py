@@ -52,8 +52,8 @@ def take_refused(*, at: datetime) -> int:
     rows = [row for row in failed.exclude(sent_to="").select_related("patient") if reports.is_dead(row.reason)]
     for message in rows:
         ledger.note(message.message_id, reports.BOUNCED, at=at, words=message.reason)
-        said = {"permanent": True, "words": message.reason}
-        _came_back(message, ReturnKind.BOUNCED, address=message.sent_to, at=at, **said)
+        words = message.reason
+        _came_back(message, ReturnKind.BOUNCED, address=message.sent_to, permanent=True, words=words, at=at)
     return len(rows)
 
 
