@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
@@ -28,6 +29,13 @@ def message_of(message_id: str) -> Message | None:
     except ValueError:
         return None
     return row if row and row.message_id.strip("<>") == message_id.strip().strip("<>") else None
+
+
+def headers(message: Message) -> dict[str, str]:
+    """What a mail carries so that its provider's events can name it."""
+    if settings.MAIL_PROVIDER == "postmark":
+        return {f"X-PM-Metadata-{reports.METADATA}": message.message_id}
+    return {}
 
 
 @transaction.atomic

@@ -12,16 +12,15 @@ from email.utils import parsedate_to_datetime
 
 DELIVERED, BOUNCED, COMPLAINED = "delivered", "bounced", "complained"
 
-# Who reads the events of which mail provider (django-anymail), for those whose events need no further package.
+# Who reads the events of which mail provider (django-anymail), for those that say our own Message-ID in them.
 PROVIDERS = {
     "brevo": "anymail.webhooks.brevo.BrevoTrackingWebhookView",
-    "mailersend": "anymail.webhooks.mailersend.MailerSendTrackingWebhookView",
     "mailgun": "anymail.webhooks.mailgun.MailgunTrackingWebhookView",
-    "mailjet": "anymail.webhooks.mailjet.MailjetTrackingWebhookView",
     "postmark": "anymail.webhooks.postmark.PostmarkTrackingWebhookView",
     "sendgrid": "anymail.webhooks.sendgrid.SendGridTrackingWebhookView",
-    "sparkpost": "anymail.webhooks.sparkpost.SparkPostTrackingWebhookView",
 }
+
+METADATA = "message-id"  # where a provider that makes Message-IDs of its own is asked to keep ours
 
 LONGEST = 1_000_000  # bytes; a report quotes the mail it is about, and ours are small
 ACTIONS = {"failed": BOUNCED, "delivered": DELIVERED}  # delayed, relayed and expanded say nothing final
