@@ -6,7 +6,7 @@ from django.utils.module_loading import import_string
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from clinic import views
+from clinic import probes, views
 from clinic.api.views import Docs
 
 api = DefaultRouter()
@@ -15,8 +15,10 @@ for part in ("clinic.api.views", "scheduling.api.views", "followup.api.views"):
 
 urlpatterns = [
     path("", views.home, name="home"),
-    path("livez", views.livez, name="livez"),
-    path("readyz", views.readyz, name="readyz"),
+    path("livez", probes.livez, name="livez"),
+    path("readyz", probes.readyz, name="readyz"),
+    path("healthz", probes.healthz, name="healthz"),
+    path("metrics", probes.figures, name="metrics"),
     path("demo/inbox/", views.inbox, name="demo-inbox"),
     path("demo/inbox/<str:key>/", views.inbox_mail, name="demo-mail"),
     path("admin/", admin.site.urls),

@@ -1,6 +1,8 @@
 """Who and where: the sites, the people who work there, the patients, and what was said and changed."""
 
 from clinic.models.answers import KeptAnswer
+from clinic.models.delivery import DeliveryEvent, RelayEntry, RelayLog, SendCount
+from clinic.models.heartbeats import Heartbeat
 from clinic.models.links import ApiToken, Link
 from clinic.models.messages import Channel, Message
 from clinic.models.patients import Patient
@@ -10,11 +12,16 @@ from clinic.models.trail import StatusChange
 __all__ = [
     "ApiToken",
     "Channel",
+    "DeliveryEvent",
+    "Heartbeat",
     "KeptAnswer",
     "Link",
     "Message",
     "Patient",
     "Practitioner",
+    "RelayEntry",
+    "RelayLog",
+    "SendCount",
     "Site",
     "StaffMember",
     "StatusChange",
