@@ -16,7 +16,8 @@ from typing import Any
 
 import django
 
-from bench.faults import service
+from bench.faults import matrix, service
+from bench.faults.service import Pace
 from dev.processes import Stopped, on_stop_signals, stop_on_signal
 
 RESULTS = Path(__file__).parents[1] / "results.json"
@@ -33,6 +34,8 @@ def asked(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--drop-before", type=float, default=0.01, help="share of mails at which the line is cut")
     parser.add_argument("--drop-after", type=float, default=0.01)
     parser.add_argument("--delay-ms", type=int, default=40, help="how long the mail server takes for each mail")
+    parser.add_argument("--lease", type=int, default=Pace.lease, help="seconds until a claim runs out")
+    parser.add_argument("--sweep", type=int, default=Pace.sweep, help="seconds between two sweeps")
     parser.add_argument("--repeats", type=int, default=20, help="how often each cell of the crash matrix is tried")
     parser.add_argument("--no-matrix", action="store_true")
     parser.add_argument("--no-rival", action="store_true")
@@ -49,6 +52,8 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     try:
         figures = {"faults": ours(options)}
+        if not options.no_matrix:
+            figures["faults"] |= matrix.run(options.repeats)
         if not options.no_rival:
             figures["celery_eta"] = theirs(options)
     except Stopped:
@@ -63,11 +68,12 @@ def main() -> int:
 def ours(options: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     with service.own_servers() as (folder, instance), service.mail_server(folder, manners(options)) as mail:
-        env = service.environment(folder, instance, mail_port=mail.port)
+        pace = Pace(options.lease, options.sweep)
+        env = service.environment(folder, instance, pace=pace, mail_port=mail.port)
         os.environ.update(env, DJANGO_SETTINGS_MODULE="clinic.settings")
         django.setup()
         run = import_module("bench.faults.ours")
-        wanted = run.Wanted(options.due, options.kills, options.seconds, options.drain, options.seed)
+        wanted = run.Wanted(options.due, options.kills, options.seconds, options.drain, options.seed, pace)
         figures: dict[str, Any] = run.run(wanted, folder=folder, instance=instance, mail=mail, env=env)
     return figures | {"seconds": round(time.monotonic() - start)}
 
@@ -76,13 +82,14 @@ def theirs(options: argparse.Namespace) -> dict[str, Any]:
     start, seconds = time.monotonic(), options.rival_seconds or options.seconds / 2
     with service.own_servers() as (folder, instance), service.mail_server(folder, manners(options)) as mail:
         rival = import_module("bench.faults.rival_run")
-        wanted = rival.Wanted(options.due, options.kills, seconds, options.seed)
+        wanted = rival.Wanted(options.due, options.kills, seconds, options.seed, options.lease)
         figures: dict[str, Any] = rival.run(wanted, folder=folder, instance=instance, mail=mail)
     return figures | {"seconds": round(time.monotonic() - start)}
 
 
 def manners(options: argparse.Namespace) -> list[str]:
     given = {name: getattr(options, name) for name in ("drop_before", "drop_after", "delay_ms", "seed")}
+    given["idle_timeout"] = Pace(options.lease).idle_timeout
     return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 

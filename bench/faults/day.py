@@ -27,7 +27,7 @@ from scheduling.states import AppointmentStatus
 T = TypeVar("T")
 BY = "coordinator"
 BEAT = 0.5  # seconds between two groups of patients
-DEEDS = {"cancelled": 0.10, "moved": 0.04, "stopped": 0.03, "died": 0.02}  # share of those with a visit ahead
+DEEDS = {"cancelled": 0.15, "moved": 0.05, "stopped": 0.05, "died": 0.03}  # share of those with a visit ahead
 LATEST_DEED = 15  # seconds after they came: some before their mail is claimed, some after it
 OF_A_VISIT = 3  # so many mails, at most, are not owed any more after a deed
 FRESH_WITHIN = 20  # seconds until an injection that is recorded now has happened

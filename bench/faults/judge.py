@@ -13,7 +13,7 @@ from typing import Any
 from bench.faults.truth import Duty
 
 CANCELLED, MOVED = "appointment.cancelled", "appointment.moved"
-OF_THE_VISIT = ("appointment.booked", "appointment.reminder", MOVED)
+OF_THE_VISIT = ("appointment.booked", "appointment.preparation", "appointment.reminder", MOVED)
 Key = tuple[str, str]
 
 

@@ -16,13 +16,11 @@ from django.utils.timezone import now
 from bench.faults import people
 from bench.faults.day import Day
 from bench.faults.judge import Inbox, Verdict, judge, subjects
-from bench.faults.service import LEASE, SWEEP_SECONDS, Crew, MailServer
+from bench.faults.service import Crew, MailServer, Pace
 from bench.faults.troubles import Storm, drawn
 from clinic.models import Message
 from dev import PROJECT
 from dev.instance import Instance
-
-LINGER = LEASE + 3 * SWEEP_SECONDS  # once all has arrived: does anything come twice?
 
 # A witness of our own in the database: when each message was claimed, committed with the claim.
 WITNESS = """
@@ -44,6 +42,7 @@ class Wanted:
     seconds: float
     drain: float
     seed: int
+    pace: Pace
     workers: int = 2
     beats: int = 2
 
@@ -57,11 +56,12 @@ def run(wanted: Wanted, *, folder: Path, instance: Instance, mail: MailServer, e
     crew.hire(workers=wanted.workers, beats=wanted.beats)
     storm = Storm(instance, mail, crew, random.Random(wanted.seed))
     day = Day(clinic, due=wanted.due, seconds=wanted.seconds * 0.9, seed=wanted.seed)
-    reckoning = Reckoning(day, mail)
+    reckoning = Reckoning(day, mail, wanted.pace)
     try:
         crew.keep_alive()
         day.start()
-        storm.rage(drawn(storm.chance, seconds=wanted.seconds, kills=wanted.kills), seconds=wanted.seconds)
+        troubles = drawn(storm.chance, seconds=wanted.seconds, kills=wanted.kills, lease=wanted.pace.lease)
+        storm.rage(troubles, seconds=wanted.seconds)
         storm.calm()
         drained = reckoning.drain(storm, seconds=wanted.drain)
     finally:
@@ -76,7 +76,8 @@ def run(wanted: Wanted, *, folder: Path, instance: Instance, mail: MailServer, e
 
 
 class Reckoning:
-    def __init__(self, day: Day, mail: MailServer) -> None:
+    def __init__(self, day: Day, mail: MailServer, pace: Pace) -> None:
+        self.linger = pace.lease + 3 * pace.sweep  # once all has arrived: does anything come twice?
         self.day = day
         self.mail = mail
         self.inbox = Inbox(mail.maildir, subjects(PROJECT))
@@ -88,7 +89,7 @@ class Reckoning:
             storm.put_right()
             time.sleep(1)
         drained = time.monotonic() - start
-        end = time.monotonic() + LINGER
+        end = time.monotonic() + self.linger
         while time.monotonic() < end:
             storm.put_right()
             time.sleep(0.2)

@@ -17,7 +17,7 @@ from scheduling.models import Appointment
 NAME = "Quillfeather"  # the family name of every patient: it must turn up in no log
 AHEAD, LATER, FRESH, WEEK, MONTH, HALF_YEAR = "ahead", "later", "fresh", "week", "month", "half-year"
 DAYS_AHEAD = {AHEAD: 2, LATER: 8}  # a visit in two days; one whose first reminder is for tomorrow
-DAYS_SINCE = {FRESH: 0, WEEK: 8, MONTH: 28, HALF_YEAR: 182}  # since the injection
+DAYS_SINCE = {FRESH: 0, WEEK: 8, MONTH: 28, HALF_YEAR: 173}  # since the injection
 FORMS = (AHEAD, MONTH, FRESH, WEEK, AHEAD, FRESH, HALF_YEAR, AHEAD, FRESH, LATER)  # as they come, over and over
 
 # Table, and what is its own in each copy: n is the copy's number, moment the start of the visit or the injection.
@@ -39,8 +39,8 @@ COPY = """
         jsonb_populate_record(model, jsonb_build_object('id', md5('{table}' || n), {own})) AS copied
     WHERE model.id = %s ON CONFLICT DO NOTHING"""
 
-# What lies behind the treated is done: nobody is asked for it again.
-PAST = """
+# What lies behind them is done, and who was asked a week ago has answered: nobody is asked for that again.
+PLANS = """
     INSERT INTO followup_followupevent (id, episode_id, code, name, kind, "offset", unit, optimal_before, optimal_after,
         permitted_before, permitted_after, instruments, status, closed_at, recorded_due_on, recorded_opens_on,
         recorded_closes_on)
@@ -48,12 +48,13 @@ PAST = """
         permitted_before, permitted_after, instruments, CASE WHEN past THEN 'done' ELSE 'open' END,
         CASE WHEN past THEN now() END, CASE WHEN past THEN due_on END,
         CASE WHEN past THEN due_on - permitted_before END, CASE WHEN past THEN due_on + permitted_after END
-    FROM (SELECT *, "offset" <= 0 OR due_on + permitted_after < timezone(zone, now())::date AS past
-        FROM (SELECT s.*, e.id AS episode_id, z.time_zone AS zone,
+    FROM (SELECT *, injected AND "offset" <= 0 OR due_on + permitted_after < today
+                    OR kind = 'survey' AND due_on - optimal_before < today - 6 AS past
+        FROM (SELECT s.*, e.id AS episode_id, e.injected, timezone(z.time_zone, now())::date AS today,
                 (timezone(z.time_zone, e.anchor_at)::date + (s."offset" || ' ' || s.unit)::interval)::date AS due_on
             FROM scheduling_episode e JOIN followup_followupstep s ON s.protocol_id = e.protocol_id
             JOIN clinic_patient p ON p.id = e.patient_id JOIN clinic_site z ON z.id = p.site_id
-            WHERE e.injected AND NOT EXISTS (SELECT FROM followup_followupevent f WHERE f.episode_id = e.id)
+            WHERE NOT EXISTS (SELECT FROM followup_followupevent f WHERE f.episode_id = e.id)
         ) AS dated) AS planned"""
 
 
@@ -99,7 +100,7 @@ def come(clinic: Clinic, form: str, numbers: Sequence[int], moments: Sequence[da
     with transaction.atomic(), connection.cursor() as cursor:
         for table, own in (TO_COME if form in DAYS_AHEAD else TREATED).items():
             cursor.execute(COPY.format(table=table, own=own), [list(numbers), list(moments), rows[table]])
-        cursor.execute(PAST)
+        cursor.execute(PLANS)
 
 
 def moment_of(form: str, *, zone_now: datetime) -> datetime:

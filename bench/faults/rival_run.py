@@ -33,6 +33,7 @@ class Wanted:
     kills: int
     seconds: float
     seed: int
+    lease: int
 
 
 def run(wanted: Wanted, *, folder: Path, instance: Instance, mail: MailServer) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def run(wanted: Wanted, *, folder: Path, instance: Instance, mail: MailServer) -
     try:
         crew.keep_alive()
         clinic.hand_over()
-        troubles = drawn(storm.chance, seconds=wanted.seconds, kills=wanted.kills)
+        troubles = drawn(storm.chance, seconds=wanted.seconds, kills=wanted.kills, lease=wanted.lease)
         storm.rage(troubles, seconds=wanted.seconds, beside=clinic.call_off)
         storm.calm()
         until_nothing_comes(mail, storm)

@@ -21,9 +21,23 @@ from dev.processes import kill_group
 from dev.smtp_sink import read_ledger, start_sink, wait_for_port
 
 DATABASE, QUEUE = "faults", "faults"
-LEASE, EMAIL_TIMEOUT, IDLE_TIMEOUT = 12, 3, 2  # seconds; half the lease is longer than the two others together
-SWEEP_SECONDS = 2
 CELERY = (sys.executable, "-m", "celery", "-A", "clinic")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A clinic's 180 seconds are made short. Half the lease is longer than both timeouts together."""
+
+    lease: int = 12
+    sweep: int = 2
+
+    @property
+    def email_timeout(self) -> int:
+        return max(1, self.lease // 4)
+
+    @property
+    def idle_timeout(self) -> float:
+        return self.lease / 6
 
 
 @contextmanager
@@ -42,16 +56,16 @@ def own_servers() -> Iterator[tuple[Path, Instance]]:
         shutil.rmtree(outside_home(folder), ignore_errors=True)
 
 
-def environment(folder: Path, instance: Instance, *, mail_port: int) -> dict[str, str]:
+def environment(folder: Path, instance: Instance, *, pace: Pace, mail_port: int) -> dict[str, str]:
     """The settings of the service, and of ourselves, who look at the same database."""
     return throwaway() | {
         "DATABASE_URL": instance.database_url(DATABASE),
         "REDIS_URL": instance.redis_url(0),
         "CELERY_QUEUE": QUEUE,
         "EMAIL_URL": f"smtp://127.0.0.1:{mail_port}",
-        "EMAIL_TIMEOUT_SECONDS": str(EMAIL_TIMEOUT),
-        "MESSAGE_LEASE_SECONDS": str(LEASE),
-        "SWEEP_SECONDS": str(SWEEP_SECONDS),
+        "EMAIL_TIMEOUT_SECONDS": str(pace.email_timeout),
+        "MESSAGE_LEASE_SECONDS": str(pace.lease),
+        "SWEEP_SECONDS": str(pace.sweep),
         "DELIVERY_LEDGER": "clinic.ledger.SinkLedger",
         "SINK_LEDGER": str(folder / "mail.ledger"),
     }
@@ -73,8 +87,8 @@ class MailServer:
     def start(self) -> None:
         port_file = self.folder / "mail.port"
         port_file.unlink(missing_ok=True)
-        options = ["--port", str(self.port), "--idle-timeout", str(IDLE_TIMEOUT), *self.options]
-        self.process = start_sink(self.maildir, self.folder / "mail.ledger", port_file, *options)
+        places = (self.maildir, self.folder / "mail.ledger", port_file)
+        self.process = start_sink(*places, "--port", str(self.port), *self.options)
         self.port = wait_for_port(port_file, self.process)
 
     def kill(self) -> None:

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.faults.service import LEASE, Crew, MailServer, flush_broker, kill_broker, some, stop_at_once
+from bench.faults.service import Crew, MailServer, flush_broker, kill_broker, some, stop_at_once
 from dev.instance import Instance
 
 # What happens how often beside 200 kills, and for how many seconds, at least and at most.
+FREEZE = "worker frozen past its lease"
 BESIDE_200_KILLS = {
-    "worker frozen past its lease": (10, LEASE + 2, LEASE + 5),
+    FREEZE: (10, 2, 5),  # longer than the lease by that
     "beat killed": (10, 0, 0),
     "broker flushed": (20, 0, 0),
     "broker killed": (20, 1, 5),
@@ -31,14 +32,18 @@ class Trouble:
     lasts: float = 0
 
 
-def drawn(chance: random.Random, *, seconds: float, kills: int) -> list[Trouble]:
+def drawn(chance: random.Random, *, seconds: float, kills: int, lease: float) -> list[Trouble]:
     """Each kind of trouble is spread over the whole run, and comes at some moment of its part of it."""
     often = {KILL: (kills, 0.0, 0.0)} | {
         what: (max(1, round(count * kills / 200)), least, most)
         for what, (count, least, most) in BESIDE_200_KILLS.items()
     }
     troubles = [
-        Trouble((number + chance.random()) * seconds / count, what, chance.uniform(least, most))
+        Trouble(
+            (number + chance.random()) * seconds / count,
+            what,
+            chance.uniform(least, most) + (lease if what == FREEZE else 0),
+        )
         for what, (count, least, most) in often.items()
         for number in range(count)
     ]
@@ -77,7 +82,7 @@ class Storm:
         match what:
             case "worker killed" | "beat killed":
                 return self.kill_one(self.crew.workers() if what == KILL else self.crew.beats())
-            case "worker frozen past its lease":
+            case "worker frozen past its lease":  # FREEZE
                 return self.freeze_one(lasts)
             case "broker flushed":
                 flush_broker(self.instance)
@@ -143,7 +148,7 @@ class Storm:
             "kills": self.happened[KILL],
             "broker_losses": self.happened["broker flushed"] + self.happened["broker killed"],
             "database_losses": self.happened["database stopped"],
-            "frozen": self.happened["worker frozen past its lease"],
+            "frozen": self.happened[FREEZE],
             "mail_server_losses": self.happened["mail server killed"],
             "beats_killed": self.happened["beat killed"],
         }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 
 OPEN_STAGE = 14  # days in which the start of a stage without an end is still news
@@ -24,16 +25,22 @@ WITH treatment AS (
            (t.day + (s."offset" || ' ' || s.unit)::interval)::date AS due_on,
            CASE s.kind WHEN 'mri' THEN s.permitted_before ELSE s.optimal_before END AS before
       FROM treatment t JOIN followup_followupstep s ON s.protocol_id = t.protocol_id
-     WHERE t.injected AND t.status = 'active' AND s."offset" > 0
-        OR NOT t.injected AND t.status = 'planned' AND s."offset" <= 0
+     WHERE (t.injected AND t.status = 'active' AND s."offset" > 0
+            OR NOT t.injected AND t.status = 'planned' AND s."offset" <= 0)
+       AND NOT EXISTS (SELECT FROM followup_followupevent f
+                        WHERE f.episode_id = t.id AND f.code = s.code AND f.status <> 'open')
+), counted AS (
+    SELECT * FROM (VALUES ('appointment.preparation', 10, NULL), ('appointment.reminder', 7, 3),
+                          ('appointment.reminder', 3, 1), ('appointment.reminder', 1, NULL)) AS rule(kind, days, next)
+     WHERE kind = ANY(%(kinds)s)
 )
 SELECT email, 'appointment.booked' AS kind, changed_at AS due_at, starts AS until FROM visit
 UNION ALL
-SELECT email, 'appointment.reminder', due_at, until
+SELECT email, kind, due_at, until
   FROM visit, LATERAL (
-       SELECT timezone(zone, day - days + time '09:00') AS due_at,
+       SELECT kind, timezone(zone, day - days + time '09:00') AS due_at,
               CASE WHEN next IS NULL THEN starts ELSE timezone(zone, day - next + time '09:00') END AS until
-         FROM (VALUES (7, 3), (3, 1), (1, NULL)) AS cadence(days, next)) AS reminder
+         FROM counted) AS reminder
  WHERE changed_at < due_at
 UNION ALL
 SELECT email, CASE kind WHEN 'mri' THEN 'mri.due' WHEN 'symptom_check' THEN 'survey.invitation.short'
@@ -69,8 +76,9 @@ class Duty:
 
 def duties(emails: Sequence[str], *, known_at: datetime) -> list[Duty]:
     """What these patients must hear by tomorrow, as things stand; what was over before it was known is not due."""
+    terms = {"emails": list(emails), "open_stage": OPEN_STAGE, "kinds": list(settings.MESSAGE_KINDS)}
     with connection.cursor() as cursor:
-        cursor.execute(DUE, {"emails": list(emails), "open_stage": OPEN_STAGE})
+        cursor.execute(DUE, terms)
         rows = cursor.fetchall()
     soon = known_at + timedelta(days=2)
     return [Duty(to, kind, due_at, known_at) for to, kind, due_at, until in rows if known_at < until and due_at < soon]
