@@ -17,7 +17,7 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 def names() -> list[str]:
-    """Every module of this package is a bench, with a `run()` that returns name -> figure; `make faults` is no bench."""
+    """Every module of this package is a bench, with a `run()` that returns name -> figure. Packages are not."""
     modules = iter_modules([str(RESULTS.parent)])
     return sorted(module.name for module in modules if not (module.ispkg or module.name.startswith("_")))
 

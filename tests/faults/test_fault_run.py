@@ -10,14 +10,21 @@ import pytest
 pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
-SHORT = "--due 200 --kills 6 --seconds 15 --lease 6 --sweep 1 --drain 120 --no-matrix --no-rival --seed 3".split()
+SHORT = {"due": 200, "kills": 6, "seconds": 15, "lease": 6, "sweep": 1, "drain": 120, "seed": 3}
 MUST_BE_ZERO = ("lost", "doubled", "early", "sent_after_cancel", "unexpected", "names_in_logs")
 
 
 def test_every_patient_hears_everything_once_whatever_breaks(tmp_path):
-    command = [sys.executable, "-m", "bench.faults", *SHORT, "--results", str(tmp_path / "results.json")]
+    options = [word for name, value in SHORT.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "bench.faults", "--no-matrix", "--no-rival", *options]
     done = subprocess.run(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
+        [*command, "--results", tmp_path / "results.json"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
     )
 
     assert done.returncode == 0, done.stdout
