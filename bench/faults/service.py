@@ -79,6 +79,7 @@ class MailServer:
     options: Sequence[str] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    keep_mails: bool = True
 
     @property
     def maildir(self) -> Path:
@@ -87,7 +88,7 @@ class MailServer:
     def start(self) -> None:
         port_file = self.folder / "mail.port"
         port_file.unlink(missing_ok=True)
-        places = (self.maildir, self.folder / "mail.ledger", port_file)
+        places = (self.maildir if self.keep_mails else None, self.folder / "mail.ledger", port_file)
         self.process = start_sink(*places, "--port", str(self.port), *self.options)
         self.port = wait_for_port(port_file, self.process)
 
