@@ -42,6 +42,7 @@ def asked(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--rival-seconds", type=float, help="for how long the rival has trouble; half of ours otherwise"
     )
+    parser.add_argument("--kills-only", action="store_true", help="the rival once more, with no trouble but the kills")
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
 
@@ -56,6 +57,8 @@ def main() -> int:
             figures["faults"] |= matrix.run(options.repeats)
         if not options.no_rival:
             figures["celery_eta"] = theirs(options)
+        if options.kills_only:
+            figures["celery_eta_kills_only"] = theirs(options, kills_only=True)
     except Stopped:
         return 130
     record(options.results, figures)
@@ -78,11 +81,11 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     return figures | {"seconds": round(time.monotonic() - start)}
 
 
-def theirs(options: argparse.Namespace) -> dict[str, Any]:
+def theirs(options: argparse.Namespace, *, kills_only: bool = False) -> dict[str, Any]:
     start, seconds = time.monotonic(), options.rival_seconds or options.seconds / 2
     with service.own_servers() as (folder, instance), service.mail_server(folder, manners(options)) as mail:
         rival = import_module("bench.faults.rival_run")
-        wanted = rival.Wanted(options.due, options.kills, seconds, options.seed, options.lease)
+        wanted = rival.Wanted(options.due, options.kills, seconds, options.seed, options.lease, kills_only)
         figures: dict[str, Any] = rival.run(wanted, folder=folder, instance=instance, mail=mail)
     return figures | {"seconds": round(time.monotonic() - start)}
 

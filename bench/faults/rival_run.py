@@ -16,7 +16,7 @@ import psycopg
 
 from bench.faults.judge import Deed, Inbox, Verdict, judge
 from bench.faults.service import Crew, MailServer, Member
-from bench.faults.troubles import Storm, drawn
+from bench.faults.troubles import KILL, Storm, drawn
 from bench.faults.truth import Duty
 from dev.instance import Instance
 
@@ -34,6 +34,7 @@ class Wanted:
     seconds: float
     seed: int
     lease: int
+    kills_only: bool = False
 
 
 def run(wanted: Wanted, *, folder: Path, instance: Instance, mail: MailServer) -> dict[str, Any]:
@@ -57,7 +58,10 @@ def run(wanted: Wanted, *, folder: Path, instance: Instance, mail: MailServer) -
     try:
         crew.keep_alive()
         clinic.hand_over()
+        time.sleep(max(0, (clinic.start - datetime.now(UTC)).total_seconds()))
         troubles = drawn(storm.chance, seconds=wanted.seconds, kills=wanted.kills, lease=wanted.lease)
+        if wanted.kills_only:
+            troubles = [trouble for trouble in troubles if trouble.what == KILL]
         storm.rage(troubles, seconds=wanted.seconds, beside=clinic.call_off)
         storm.calm()
         until_nothing_comes(mail, storm)
@@ -79,7 +83,7 @@ class Clinic:
     def __init__(self, wanted: Wanted, database: str) -> None:
         self.chance = random.Random(wanted.seed)
         self.database = database
-        start = datetime.now(UTC) + timedelta(seconds=PUBLISH)
+        self.start = start = datetime.now(UTC) + timedelta(seconds=PUBLISH)
         moments = [start + timedelta(seconds=wanted.seconds * 0.9 * self.chance.random()) for _ in range(wanted.due)]
         self.duties = [
             Duty(f"rival-{number}@example.org", KIND, moment, start) for number, moment in enumerate(sorted(moments))
@@ -88,9 +92,10 @@ class Clinic:
         self.deeds: list[Deed] = []
 
     def hand_over(self) -> None:
-        remind = import_module("bench.faults.rival").remind
-        for number, duty in enumerate(self.duties):
-            remind.apply_async((duty.to, f"<{number}@rival>"), eta=duty.due_at)
+        rival = import_module("bench.faults.rival")
+        with rival.app.connection(os.environ["REDIS_URL"]) as broker:
+            for number, duty in enumerate(self.duties):
+                rival.remind.apply_async((duty.to, f"<{number}@rival>"), eta=duty.due_at, connection=broker)
 
     def call_off(self) -> None:
         """Call off what falls due in a few seconds."""

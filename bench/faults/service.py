@@ -1,5 +1,5 @@
-"""The service as a clinic runs it, on servers of its own: two workers, two beats on purpose, and the mail server. And
-the handles to hurt each of them. Whatever was started is ended by its number, however the run ends."""
+"""The service as a clinic runs it, on servers of its own: two workers, two beats on purpose, a stand-in, and the mail
+server. And the handles to hurt each of them. Whatever was started is ended by its number, however the run ends."""
 
 import os
 import random
@@ -127,7 +127,7 @@ class Member:
 
 @dataclass
 class Crew:
-    """Workers and beats. Whoever is found dead is started again, as systemd or Docker would."""
+    """Workers, beats and stand-in. Whoever is found dead is started again, as systemd or Docker would."""
 
     folder: Path
     env: Mapping[str, str]
@@ -136,8 +136,8 @@ class Crew:
     def workers(self) -> list[Member]:
         return [member for member in self.members if member.name.startswith("worker")]
 
-    def beats(self) -> list[Member]:
-        return [member for member in self.members if member.name.startswith("beat")]
+    def others(self) -> list[Member]:
+        return [member for member in self.members if not member.name.startswith("worker")]
 
     def hire(self, *, workers: int, beats: int) -> None:
         for number in range(workers):
@@ -146,6 +146,7 @@ class Crew:
         for number in range(beats):
             places = ("--schedule", str(self.folder / f"schedule-{number}"), "--pidfile", "")
             self.members.append(Member(f"beat-{number}", [*CELERY, "beat", "--loglevel", "INFO", *places]))
+        self.members.append(Member("stand-in", [sys.executable, "manage.py", "stand_in"]))
 
     def keep_alive(self) -> None:
         for member in self.members:

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.faults.service import Crew, MailServer, flush_broker, kill_broker, some, stop_at_once
+from bench.faults.service import Crew, MailServer, Member, flush_broker, kill_broker, some, stop_at_once
 from dev.instance import Instance
 
 # What happens how often beside 200 kills, and for how many seconds, at least and at most.
 FREEZE = "worker frozen past its lease"
 BESIDE_200_KILLS = {
     FREEZE: (10, 2, 5),  # longer than the lease by that
-    "beat killed": (10, 0, 0),
+    "beat or stand-in killed": (10, 0, 0),
     "broker flushed": (20, 0, 0),
     "broker killed": (20, 1, 5),
     "database stopped": (10, 1, 3),
@@ -80,9 +80,9 @@ class Storm:
     def strike(self, what: str, lasts: float) -> bool:
         """Whether it could happen: what is dead already cannot be killed."""
         match what:
-            case "worker killed" | "beat killed":
-                return self.kill_one(self.crew.workers() if what == KILL else self.crew.beats())
-            case "worker frozen past its lease":  # FREEZE
+            case "worker killed" | "beat or stand-in killed":
+                return self.kill_one(self.crew.workers() if what == KILL else self.crew.others())
+            case "worker frozen past its lease":
                 return self.freeze_one(lasts)
             case "broker flushed":
                 flush_broker(self.instance)
@@ -98,7 +98,7 @@ class Storm:
                 self.after(lasts, self.mail_back)
         return True
 
-    def kill_one(self, members: list) -> bool:  # type: ignore[type-arg]
+    def kill_one(self, members: list[Member]) -> bool:
         deadline = time.monotonic() + 5
         while (member := some(self.chance, members)) is None and time.monotonic() < deadline:
             self.put_right()
@@ -150,5 +150,5 @@ class Storm:
             "database_losses": self.happened["database stopped"],
             "frozen": self.happened[FREEZE],
             "mail_server_losses": self.happened["mail server killed"],
-            "beats_killed": self.happened["beat killed"],
+            "others_killed": self.happened["beat or stand-in killed"],
         }
