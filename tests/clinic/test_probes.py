@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
+import yaml
 from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
@@ -11,6 +12,7 @@ from clinic import heartbeats, metrics, probes, tasks
 from clinic.models import Channel, Message
 from clinic.models.messages import MOMENT
 from clinic.states import MessageStatus as S
+from dev import PROJECT
 from followup.demo import walk
 
 TOKEN = "a-long-random-token"
@@ -184,6 +186,17 @@ def test_no_machine_is_told_anything_of_a_patient(client, token, site, other_sit
     secret = [*markers.values(), "MARKER", "marker", "Marker", str(patient.pk), str(appointment.pk), site.name]
     assert [word for word in secret if word in told] == []
     assert 'status="unknown"' in told
+
+
+@pytest.mark.django_db
+def test_every_alarm_of_the_example_asks_for_figures_that_are_told(client, token):
+    told = set(re.findall(r"^# HELP (\S+)", client.get("/metrics", headers=BEARER).text, re.MULTILINE))
+    rules = yaml.safe_load((PROJECT / "docs" / "prometheus-alerts.yml").read_text())["groups"][0]["rules"]
+
+    asked = {name for rule in rules for name in re.findall(r"pulposus_[a-z_]+", rule["expr"])}
+    assert len(asked) == 6
+    assert asked - told == set()
+    assert all(rule["labels"]["severity"] in ("page", "ticket") and rule["annotations"]["summary"] for rule in rules)
 
 
 @pytest.mark.django_db
