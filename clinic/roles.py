@@ -19,6 +19,7 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "practitioner": KEEP,
         "link": ("view", "change"),
         "message": ("view", "change"),  # settled by hand, where nobody can know from here
+        "messagerule": READ,  # administrators change what is sent when
         "site": READ,
         "statuschange": READ,
     },

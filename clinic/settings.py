@@ -161,13 +161,17 @@ MESSAGE_KINDS = {
     "appointment.booked": "scheduling.reminders.Booked",
     "appointment.moved": "scheduling.reminders.Moved",
     "appointment.cancelled": "scheduling.reminders.Cancelled",
+    "appointment.preparation": "scheduling.reminders.Preparation",
     "appointment.reminder": "scheduling.reminders.Reminder",
+    "appointment.unconfirmed": "scheduling.reminders.Unconfirmed",
     "waitlist.offer": "scheduling.reminders.WaitlistOffered",
     "survey.invitation": "followup.reminders.SurveyInvitation",
     "survey.reminder": "followup.reminders.SurveyReminder",
     "recovery.stage": "followup.reminders.RecoveryStage",
     "mri.due": "followup.reminders.MriDue",
 }
+# Who can say what will fall due, as things stand: `clinic.ahead` asks them.
+MESSAGE_PLANNERS = ("scheduling.reminders.forecast", "followup.reminders.forecast")
 
 FEED_SOURCES = ("followup.feeds.stages_of",)  # what a patient's calendar shows beside appointments
 

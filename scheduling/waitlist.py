@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from clinic import messages
 from clinic.clock import local_date, short_day, spoken
-from clinic.models import Message
+from clinic.models import Message, MessageRule
 from clinic.status import StepRefused, move, note
 from clinic.text import clean
 from scheduling import bookings, diary, freed, limits, slots
@@ -376,6 +376,7 @@ def _make(
             kind=OFFER,
             about=str(offer.pk),
             occasion="offer",
+            channel=MessageRule.objects.get(site=time.site, kind=OFFER).channel,
             due_at=at,
             not_after=until,
         )

@@ -5,6 +5,7 @@ from clinic.models.heartbeats import Heartbeat
 from clinic.models.links import ApiToken, Link
 from clinic.models.messages import Channel, Message
 from clinic.models.patients import Patient
+from clinic.models.rules import MessageRule
 from clinic.models.sites import Practitioner, Site, StaffMember
 from clinic.models.trail import StatusChange
 
@@ -15,6 +16,7 @@ __all__ = [
     "KeptAnswer",
     "Link",
     "Message",
+    "MessageRule",
     "Patient",
     "Practitioner",
     "Site",

@@ -14,7 +14,8 @@ from django.test import RequestFactory
 from django.utils import translation
 
 from clinic import languages, views
-from clinic.models import Site
+from clinic.models import MessageRule, Site
+from clinic.models.rules import PREPARE
 from clinic.models.sites import EMERGENCY
 from dev import PROJECT, messages
 
@@ -206,6 +207,7 @@ def written(kind, language):
             "has": f"HAS ({language})",
             **dict.fromkeys(("link", "accept", "decline", "leave"), "LINK"),
             **dict.fromkeys(("first", "last"), date(2026, 6, 8)),
+            "prepare": MessageRule(text=PREPARE).words("en"),
             "advice": languages.shipped("Desk work is fine. Lift at most 5 kg.", otherwise="en"),
         }
         return {end: render_to_string(f"{app}/mail/{kind}.{end}", context) for end in ("subject.txt", "txt", "html")}

@@ -133,7 +133,7 @@ def test_a_cancellation_found_after_the_day_is_not_mentioned(booked, at):
     assert sweep(booked.during.lower) == []
 
 
-def test_reminders_go_out_at_nine_on_the_clinics_clock_seven_three_and_one_day_before(booked, at):
+def test_patients_hear_at_nine_on_the_clinics_clock_ten_seven_three_and_one_day_before(booked, at):
     sweep(at)
     told = {}
     for day in range(14):
@@ -142,9 +142,14 @@ def test_reminders_go_out_at_nine_on_the_clinics_clock_seven_three_and_one_day_b
             if subjects := sweep(moment):
                 told[moment] = subjects
 
-    expected = [f"Reminder: your appointment on {when(booked)}"]
-    nine = [datetime(2026, 5, day, 14, tzinfo=UTC) for day in (11, 15, 17)]
-    assert told == dict.fromkeys(nine, expected)
+    nine = {day: datetime(2026, 5, day, 14, tzinfo=UTC) for day in (8, 11, 15, 17)}
+    again = [f"Reminder: your appointment on {when(booked)}"]
+    assert told == {
+        nine[8]: [f"Before your appointment on {when(booked)}"],
+        nine[11]: again,
+        nine[15]: again,
+        nine[17]: again,
+    }
 
 
 def test_reminders_keep_to_nine_across_the_change_of_the_clocks(patient):
@@ -183,7 +188,10 @@ def test_a_moved_appointment_is_reminded_of_at_its_new_time_only(booked, at):
 def test_after_an_outage_only_the_latest_reminder_is_sent_and_the_others_say_why_not(booked, at):
     sweep(at)
 
-    assert sweep(booked.during.lower - timedelta(hours=2)) == [f"Reminder: your appointment on {when(booked)}"]
+    assert sweep(booked.during.lower - timedelta(hours=2)) == [
+        f"Before your appointment on {when(booked)}",
+        f"Reminder: your appointment on {when(booked)}",
+    ]
     skipped = Message.objects.filter(status=S.SKIPPED).order_by("due_at")
     assert [*skipped.values_list("occasion", "reason")] == [
         ("7d", "It was too late to be of use."),
@@ -223,7 +231,7 @@ def test_a_subject_tells_nothing_of_what_is_done_to_whom(booked, patient, at):
     bookings.cancel(moved, reason="Asked", by="ann", at=moved.during.lower - timedelta(minutes=1))
     subjects += sweep(moved.during.lower - timedelta(minutes=1))
 
-    assert len(subjects) == 4
+    assert len(subjects) == 5
     told = " ".join(subjects).lower()
     assert [word for word in ("reyes", "procedure", " cell", "disc", "inject", "marrow", "spine") if word in told] == []
 
