@@ -43,27 +43,26 @@ class Planned:
         """Nobody is woken by an e-mail that they wait for, nor by a task on the desk."""
         return self.message.channel == Channel.PHONE or (self.caused and self.message.channel == Channel.EMAIL)
 
-    def goes(self, *, at: datetime) -> datetime:
-        """When it is sent, seen from `at`: what is late by then, after an outage, does not go at night either."""
-        if self.message.due_at > at or self.whatever_the_hour:
-            return self.message.due_at
-        return self.quiet.moved(at, latest=self.latest, not_before=at)
+    def written(self, *, at: datetime) -> Message:
+        """The row for the queue: what is late by now, after an outage, does not go at night either."""
+        if not self.whatever_the_hour:
+            late = self.quiet.moved(at, latest=self.latest, not_before=at)
+            self.message.due_at = late if late > at else self.message.due_at
+        return self.message
 
 
 def due(planned: Iterable[Planned], *, at: datetime) -> Iterator[Message]:
     """What is to be queued at `at`."""
-    return (one.message for one in planned if one.goes(at=at) <= at)
+    return (one.written(at=at) for one in planned if one.message.due_at <= at)
 
 
 def coming(planned: Iterable[Planned], *, at: datetime, until: datetime, overdue: bool) -> Iterator[Message]:
-    """What becomes due after `at` and not after `until`, at the moment when it will be."""
+    """What becomes due after `at` and not after `until`; with `overdue` also what is to be queued at `at`."""
     for one in planned:
-        goes = one.goes(at=at)
-        if at < goes <= until:
-            one.message.due_at = goes
+        if at < one.message.due_at <= until:
             yield one.message
-        elif overdue and goes <= at:
-            yield one.message
+        elif overdue and one.message.due_at <= at:
+            yield one.written(at=at)
 
 
 def expected(

@@ -27,7 +27,8 @@ OFF = "The clinic does not send this message any more."
 
 @dataclass(frozen=True)
 class Effect:
-    """What a change does: what goes out now, or in the next 14 days, that would not have; and what no longer does."""
+    """What a change does: what goes out now that would not have, or not yet; what else in the next 14 days; and what no
+    longer goes out then."""
 
     now: tuple[Message, ...] = ()
     later: tuple[Message, ...] = ()
@@ -172,10 +173,10 @@ def _carry_out(rule: MessageRule, *, agreed: int | None, at: datetime) -> Effect
     elif rule.kind not in KEPT:
         _waiting(rule).filter(attempts=0).delete()  # the next sweep writes them again, as the rule is now
     after = _outlook(rule.site, at=at)
-    more = [message for key, message in after.items() if key not in before]
+    soon = {key for key, message in before.items() if message.due_at <= at}
     effect = Effect(
-        now=tuple(message for message in more if message.due_at <= at),
-        later=tuple(message for message in more if message.due_at > at),
+        now=tuple(message for key, message in after.items() if message.due_at <= at and key not in soon),
+        later=tuple(message for key, message in after.items() if message.due_at > at and key not in before),
         no_longer=tuple(message for key, message in before.items() if key not in after),
     )
     if agreed == ONLY_LOOKING or effect.more > max(WITHOUT_ASKING, agreed or 0):

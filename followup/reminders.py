@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from clinic import ahead, clock, languages, links, messages
 from clinic.ahead import Planned
-from clinic.models import Message, MessageRule, Patient, Site
+from clinic.models import Channel, Message, MessageRule, Patient, Site
 from clinic.models.links import Purpose
 from clinic.quiet import Quiet
 from clinic.rules import OFF
@@ -31,7 +31,7 @@ KINDS = (INVITATION, REMINDER, STAGE, SCAN)
 INVITE, CHECK = "invite", "check"  # the invitations: to a survey, and to a symptom check
 OPEN_STAGE = 14  # days in which the start of a stage without an end is still news
 
-SAID = ("about", "kind", "occasion", "version", "status", "due_at", "sent_at")
+SAID = ("about", "kind", "occasion", "version", "channel", "status", "due_at", "sent_at")
 HEARD = (MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.UNKNOWN)
 NOT_COMING = (AppointmentStatus.CANCELLED, AppointmentStatus.NOSHOW)
 
@@ -165,12 +165,13 @@ def _in_time(
 def _invited_on(
     event: Any, said: list[Message], moments: Sequence[tuple[MessageRule, datetime]], *, end: datetime, at: datetime
 ) -> date | None:
-    """The day on which the patient was invited, or will be as things stand: reminders count from it."""
+    """The day on which the patient was invited, or will be as things stand: reminders count from it. When a person
+    will phone nobody can say."""
     told = [one for one in said if one.kind == INVITATION]
     heard = [one.sent_at or one.due_at for one in told if one.status in HEARD]
-    ahead_of = [one.due_at for one in told if one.status == MessageStatus.DUE]
+    ahead_of = [one.due_at for one in told if one.status == MessageStatus.DUE and one.channel != Channel.PHONE]
     if not told and event.address:
-        ahead_of = [moment for _, moment in moments]
+        ahead_of = [moment for rule, moment in moments if rule.channel != Channel.PHONE]
     night = _quiet(event)
     invited = heard[:1] or [night.moved(max(moment, at), latest=end) for moment in ahead_of[:1]]
     return clock.local_date(invited[0], event.zone) if invited else None
