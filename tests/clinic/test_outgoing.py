@@ -309,7 +309,7 @@ def test_a_long_list_comes_in_pages_and_on_paper_at_once(look, told, message, pl
     assert messages(look(whole="1")) == [*written, *planned]
 
 
-def test_many_lines_cost_as_many_questions_as_few(look, told, coordinator, site, at, django_assert_num_queries):
+def test_many_lines_cost_as_many_questions_as_few(planned, told, coordinator, site, at, django_assert_num_queries):
     desk = Desk(coordinator)
     desk.client.get(reverse(PAGE))  # whatever is asked once and remembered is asked here
     for wanted in (1, 40):
