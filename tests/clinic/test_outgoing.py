@@ -65,8 +65,18 @@ def look(coordinator):
 
 
 def lines(response):
-    """Each line as a reader sees it: patient, message, when, by, state, why."""
-    return [(str(row["message"].patient), *(plain(cell) for cell in row["rest"])) for row in response.context["rows"]]
+    """Each line as a reader sees it."""
+    return [
+        (
+            str(row["message"].patient),
+            row["what"],
+            row["when"],
+            row["message"].get_channel_display(),
+            plain(row["state"]),
+            row["why"],
+        )
+        for row in response.context["rows"]
+    ]
 
 
 def plain(cell):
@@ -83,9 +93,9 @@ def test_what_was_sent_today_comes_first_and_then_what_is_to_come(look, told, me
     planned += [message(S.DUE, due_at=at + 3 * DAY, kind=INVITATION), message(S.DUE, due_at=at + DAY)]
 
     assert lines(look()) == [
-        ("Reyes, Marta", "Reminder of an appointment", "Mon 4 May 2026, 08:55 (Chicago)", "E-mail", "Sent", "-"),
-        ("Reyes, Marta", "Reminder of an appointment", "Tue 5 May 2026, 09:00 (Chicago)", "E-mail", "To come", "-"),
-        ("Reyes, Marta", "Survey: invitation", "Thu 7 May 2026, 09:00 (Chicago)", "E-mail", "To come", "-"),
+        ("Reyes, Marta", "Reminder of an appointment", "Mon 4 May 2026, 08:55 (Chicago)", "E-mail", "Sent", ""),
+        ("Reyes, Marta", "Reminder of an appointment", "Tue 5 May 2026, 09:00 (Chicago)", "E-mail", "To come", ""),
+        ("Reyes, Marta", "Survey: invitation", "Thu 7 May 2026, 09:00 (Chicago)", "E-mail", "To come", ""),
     ]
 
 
@@ -149,7 +159,7 @@ def test_a_patient_without_an_address_is_one_click_away(look, message, planned, 
 
     (row,) = look().context["rows"]
 
-    assert row["next"] == (address(patient, "change", patient.pk), "Look at the patient")
+    assert row["following"] == (address(patient, "change", patient.pk), "Look at the patient")
 
 
 def test_a_text_message_needs_a_phone_number_and_no_e_mail_address(message, patient, at):
