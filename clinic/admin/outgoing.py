@@ -159,20 +159,20 @@ def with_(request, **changed):
 
 
 def row_of(message):
-    """One message as the table shows it: the patient first, what to do about it last."""
+    """One message as the table shows it: the patient first, what is to be done about it last."""
     stored = not message._state.adding
     status, why = (message.status, message.reason) if stored else (TO_COME, "")
     if status in (TO_COME, MessageStatus.DUE) and (hindrance := outgoing.why_not(message)):
         status, why = WILL_NOT_GO, hindrance
-    if stored:
-        following = show.page_of(message), "Open"
-    elif status == WILL_NOT_GO:
+    following = None
+    if status == WILL_NOT_GO:
         following = show.page_of(message.patient), "Look at the patient"
-    else:
-        following = None
+    elif status in (MessageStatus.UNKNOWN, MessageStatus.FAILED):
+        following = show.page_of(message), "Decide"
     return {
         "message": message,
         "what": kind_of(message),
+        "page": show.page_of(message) if stored else "",
         "when": show.when(message.sent_at or message.due_at, message.site.zone),
         "state": show.badge(TONE.get(status, status), STATES[status]),
         "why": why,
