@@ -35,7 +35,7 @@ fix: $(VENV)/.dev ## what the linters can repair, and docs/states.md
 	@$(VENV)/bin/ruff format
 	@$(MAKE) --no-print-directory states
 
-run: $(VENV)/.run ## web, worker and beat against your own DATABASE_URL, REDIS_URL and EMAIL_URL
+run: $(VENV)/.run ## web, worker, beat and stand-in against your own DATABASE_URL, REDIS_URL and EMAIL_URL
 	@$(PY) -m dev.run
 
 rehearse: $(VENV)/.demo ## a clinic's two years on real input: make rehearse PATIENTS=FILE MRI=FILE ARGS="--months 26"

@@ -14,6 +14,8 @@ from clinic.models import Heartbeat
 
 DISPATCHER = "clinic.deliver_messages"  # without it nothing is sent: the one whose silence is an emergency
 
+STANDS_STILL = "No message goes out: the sweep that delivers them does not run."
+
 NEVER = timedelta.max
 
 # The clock, every zone of a clinic and every heartbeat in one question: it is asked by each page of the desk.

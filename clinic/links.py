@@ -36,6 +36,15 @@ def link_to(row: models.Model, *, purpose: str, site: Site, expires_at: datetime
     return Link.objects.get(**key)
 
 
+def link_until(row: models.Model, *, purpose: str, site: Site, until: datetime) -> Link:
+    """The one link of this purpose to `row`, which ends at `until` whatever was said before."""
+    link = link_to(row, purpose=purpose, site=site, expires_at=until)
+    if link.expires_at != until:
+        link.expires_at = until
+        link.save(update_fields=["expires_at"])
+    return link
+
+
 def find(token: str, *, purpose: str, at: datetime) -> Link | None:
     """The live link with this token, or None. Looked up by hash, so timing tells nothing about the token."""
     return _live(purpose, at).filter(token_hash=hash_of(token)).first()

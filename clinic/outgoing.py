@@ -7,7 +7,7 @@ from functools import cached_property
 
 from django.db.models import Count, Min, QuerySet
 
-from clinic import ahead, clock
+from clinic import ahead, clock, messages, optouts
 from clinic.models import Channel, Message, Patient, Site
 from clinic.models.messages import MOMENT
 from clinic.states import MessageStatus
@@ -52,7 +52,8 @@ class Timeline:
     def found(self) -> QuerySet[Message]:
         start, end = self.asked.bounds
         rows = self._wanted().annotate(moment=MOMENT).filter(moment__gte=start, moment__lt=end)
-        return rows.select_related("patient", "site").order_by("moment", "pk")
+        rows = rows.select_related("patient", "site").prefetch_related("patient__optouts", "patient__returned")
+        return rows.order_by("moment", "pk")
 
     @cached_property
     def expected(self) -> list[Message]:
@@ -124,10 +125,6 @@ def why_not(message: Message) -> str:
     patient = message.patient
     if patient.deceased:
         return "The patient has died."
-    if message.channel == Channel.EMAIL and patient.email_stopped_at:
-        return "The patient asked not to get e-mail."
-    if message.channel == Channel.EMAIL and not patient.email:
-        return "There is no e-mail address for the patient."
-    if message.channel != Channel.EMAIL and not patient.phone:
+    if message.channel == Channel.PHONE and not patient.phone:
         return "There is no phone number for the patient."
-    return ""
+    return optouts.reason_not_to(patient, message.channel, messages.category_of(message.kind))

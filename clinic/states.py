@@ -22,5 +22,5 @@ MESSAGE_MOVES: dict[str, set[str]] = {
     S.UNKNOWN: {S.SENT, S.DUE, S.SKIPPED},
     S.SENT: set(),
     S.SKIPPED: set(),
-    S.FAILED: {S.DUE},
+    S.FAILED: {S.DUE, S.SKIPPED},
 }

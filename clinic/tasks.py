@@ -1,16 +1,21 @@
 """The sweep that sends what is due, and what every sweep shares: the database's clock, and parts that fail alone."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 from django.db import DatabaseError, connection
 
-from clinic import answers, faults, heartbeats, messages
+from clinic import answers, bounces, faults, heartbeats, maildirs, messages, phone, rates
 
 log = logging.getLogger(__name__)
+
+BATCH = 50  # messages on one line to the relay
 
 
 def database_now() -> datetime:
@@ -45,12 +50,33 @@ def beat(sweep: str, *, at: datetime, counts: dict[str, int]) -> None:
 
 @shared_task(name="clinic.deliver_messages")
 def deliver_messages() -> dict[str, Any]:
+    """Batch after batch while there is something to send, for one sweep's time: then the other sweeps have their turn
+    at this worker, and the next tick goes on."""
+    ends_at = monotonic() + settings.SWEEP_EVERY.total_seconds()
     at = database_now()
-    counts = {"recovered": messages.recover(), **messages.deliver(at=at)}
+    counts: Counter[str] = Counter(recovered=messages.recover(), reconciled=messages.reconcile(at=at))
+    while True:
+        ended = messages.deliver(at=database_now(), limit=BATCH)
+        counts.update(ended)
+        if sum(ended.values()) < BATCH or monotonic() > ends_at:
+            break
     beat(heartbeats.DISPATCHER, at=at, counts=counts)
-    return counts
+    return dict(counts)
+
+
+@shared_task(name="clinic.read_bounces")
+def read_bounces() -> dict[str, int]:
+    """What mail servers said or wrote back of addresses, and the calls that need not be made any more."""
+    parts = {
+        "bounces_read": maildirs.read_bounces,
+        "addresses_refused": bounces.take_refused,
+        "calls_put_aside": phone.tidy,
+    }
+    return run_parts("clinic.read_bounces", parts)
 
 
 @shared_task(name="clinic.forget_answers")
 def forget_answers() -> dict[str, int]:
-    return run_parts("clinic.forget_answers", {"answers_forgotten": answers.forget_old})
+    return run_parts(
+        "clinic.forget_answers", {"answers_forgotten": answers.forget_old, "rates_forgotten": rates.forget_old}
+    )

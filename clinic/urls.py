@@ -6,7 +6,7 @@ from django.utils.module_loading import import_string
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from clinic import probes, views
+from clinic import hooks, preferences, probes, views
 from clinic.api.views import Docs
 
 api = DefaultRouter()
@@ -15,6 +15,10 @@ for part in ("clinic.api.views", "scheduling.api.views", "followup.api.views"):
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("hooks/mail/", hooks.mail_events, name="mail-events"),
+    path("p/<str:token>/", preferences.enter, name="preferences"),
+    path("p/<str:token>/stop/<str:category>/", preferences.one_click, name="one-click"),
+    path("p/<str:slot>/messages/", preferences.page, name="preferences-page"),
     path("livez", probes.livez, name="livez"),
     path("readyz", probes.readyz, name="readyz"),
     path("healthz", probes.healthz, name="healthz"),

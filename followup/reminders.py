@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from clinic import ahead, clock, languages, links, messages
 from clinic.ahead import Planned
-from clinic.models import Channel, Message, MessageRule, Patient, Site
+from clinic.models import Category, Channel, Message, MessageRule, Patient, Site
 from clinic.models.links import Purpose
 from clinic.quiet import Quiet
 from clinic.rules import OFF
@@ -285,6 +285,8 @@ class AboutEvent(messages.Kind):
 
 
 class SurveyInvitation(AboutEvent):
+    category = Category.SURVEYS
+
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
         event = _event(message)
         # No expiry is written on the link: the page asks the event, whose window may still move.
@@ -313,6 +315,9 @@ class MriDue(AboutEvent):
 
 
 class RecoveryStage(messages.Kind):
+    category = Category.RECOVERY
+    by_sms = False
+
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         if _off(message).exists():
             return OFF

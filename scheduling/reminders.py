@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from clinic import ahead, clock, languages, links, messages
 from clinic.ahead import Planned
-from clinic.models import Message, MessageRule, Patient, Site
+from clinic.models import Category, Message, MessageRule, Patient, Site
 from clinic.models.links import Purpose
 from clinic.quiet import Quiet
 from clinic.rules import OFF
@@ -187,12 +187,26 @@ class AboutAppointment(messages.Kind):
         return ""
 
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
+        start, zone, language = _appointment(message).during.lower, message.site.time_zone, languages.current()
+        return {
+            "when": clock.spoken(start, zone, language),
+            "soon": clock.spoken_shortly(start, zone, language),
+            "answer": self.answer(message),
+        }
+
+    def answer(self, message: Message) -> str:
+        """Where the patient says that they will come, or asks for another time; "" if the desk has revoked it."""
         appointment = _appointment(message)
-        return {"when": clock.spoken(appointment.during.lower, message.site.time_zone, languages.current())}
+        if appointment.status not in COMING:
+            return ""
+        link = links.link_until(appointment, purpose=Purpose.VISIT, site=message.site, until=appointment.during.lower)
+        return "" if link.revoked_at else settings.BASE_URL + reverse("visit", args=[links.token_of(link)])
 
 
 class ForTheCalendar(AboutAppointment):
     """With an attachment that writes the appointment into the patient's calendar, moves it there, or takes it out."""
+
+    caused = True
 
     def render(self, message: Message, *, at: datetime) -> messages.Rendered:
         said = super().render(message, at=at)
@@ -243,6 +257,8 @@ class Unconfirmed(Reminder):
 class WaitlistOffered(messages.Kind):
     """Queued with the offer itself (`scheduling.waitlist`), because it is of use for hours only."""
 
+    category = Category.WAITLIST
+
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         offer = WaitlistOffer.objects.get(pk=message.about)
         if offer.status != OfferStatus.OPEN:
@@ -260,9 +276,12 @@ class WaitlistOffered(messages.Kind):
             page: settings.BASE_URL + reverse(f"waitlist-{page}", args=[token])
             for page in ("accept", "decline", "leave")
         }
+        pages["offer"] = settings.BASE_URL + reverse("waitlist", args=[token])
         return {
             "when": clock.spoken(offer.during.lower, zone, language),
+            "soon": clock.spoken_shortly(offer.during.lower, zone, language),
             "until": clock.spoken(offer.until, zone, language),
+            "until_soon": clock.spoken_shortly(offer.until, zone, language),
             "has": clock.spoken(has.during.lower, zone, language) if has else "",
             **pages,
         }

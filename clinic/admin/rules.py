@@ -30,7 +30,7 @@ def what(rule: MessageRule) -> str:
 class AsksFirstForm(StepForm):
     """A form that shows how many messages its step would send, and asks once if they are many."""
 
-    agreed = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    agreed = forms.IntegerField(label="Send them?", required=False, widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
@@ -50,10 +50,9 @@ class AsksFirstForm(StepForm):
         first = (*effect.now, *effect.later)[:SAMPLE]
         zone = first[0].site.zone
         sample = "; ".join(f"{message.patient}, {show.when(message.due_at, zone)}" for message in first)
-        choice = forms.RadioSelect(choices=[("", "No, not yet"), (effect.more, f"Yes, send these {effect.more}")])
-        self.fields["agreed"] = forms.IntegerField(label="Send them?", required=False, widget=choice)
-        self.fields["agreed"].help_text = f"{effect} The first: {sample}."
-        self.add_error("agreed", f"This would send {effect.more} messages. Look at them, then say so.")
+        choices = [("", "No, not yet"), (effect.more, f"Yes, send these {effect.more}")]
+        self.fields["agreed"].widget = forms.RadioSelect(choices=choices)
+        self.add_error("agreed", f"{effect} The first: {sample}. Send them?")
 
     @property
     def step(self) -> Any:

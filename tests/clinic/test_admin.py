@@ -92,7 +92,7 @@ def test_looking_at_a_step_does_not_take_it(coordinator, patient, now):
     patient.refresh_from_db()
 
     assert "No e-mail goes to this patient any more" in response.content.decode()
-    assert patient.email_stopped_at is None
+    assert not patient.optouts.exists()
 
 
 def test_a_refused_step_says_why_and_changes_nothing(coordinator, patient, now):
@@ -111,7 +111,7 @@ def test_a_page_offers_only_what_can_happen_now(coordinator, patient, now):
     after = offered(desk.page(patient))
 
     always = {"Correct the details", "Calendar address"}
-    assert set(before) == always | {"Receive a referral", "Stop e-mail", "Mark as deceased"}
+    assert set(before) == always | {"Receive a referral", "Choose what is sent", "Stop e-mail", "Mark as deceased"}
     assert set(after) == always | {"Not deceased: recorded by mistake"}
 
 

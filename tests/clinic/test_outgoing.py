@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import pytest
 from django.urls import reverse
 
-from clinic import outgoing
+from clinic import optouts, outgoing
 from clinic.models import Channel, Message, Patient
 from clinic.outgoing import TO_COME, WILL_NOT_GO, Timeline
 from clinic.states import MessageStatus as S
@@ -138,7 +138,6 @@ def test_why_something_was_not_sent_is_told(look, told, at):
     ("change", "reason"),
     [
         ({"email": ""}, "There is no e-mail address for the patient."),
-        ({"email_stopped_at": "2026-05-01T00:00Z"}, "The patient asked not to get e-mail."),
         ({"deceased": True}, "The patient has died."),
     ],
 )
@@ -151,6 +150,19 @@ def test_what_is_due_or_to_come_and_cannot_be_sent_says_why(look, told, message,
 
     assert [line[4:] for line in lines(response)] == [("Will not go", reason)] * 2
     assert response.context["page"].paginator.count == 2
+
+
+def test_what_the_patient_asked_not_to_get_will_not_go_and_the_rest_will(look, message, planned, patient, at):
+    optouts.stop(patient, category="surveys", by="ann", at=at)
+    planned += [message(S.DUE, due_at=at + DAY), message(S.DUE, due_at=at + 2 * DAY, kind=INVITATION)]
+
+    assert [line[1::3] for line in lines(look())] == [
+        ("Reminder of an appointment", "To come"),
+        ("Survey: invitation", "Will not go"),
+    ]
+    assert [line[5] for line in lines(look(state=WILL_NOT_GO))] == [
+        "The patient asked not to get e-mail with questions."
+    ]
 
 
 def test_a_patient_without_an_address_is_one_click_away(look, message, planned, patient, at):
@@ -168,7 +180,7 @@ def test_a_text_message_needs_a_phone_number_and_no_e_mail_address(message, pati
     assert outgoing.why_not(by_sms) == ""
 
     patient.phone = ""
-    assert outgoing.why_not(by_sms) == "There is no phone number for the patient."
+    assert outgoing.why_not(by_sms) == "There is no phone number with its country for the patient."
 
 
 def test_days_kind_channel_and_state_narrow_what_is_shown(look, told, message, planned, at):
@@ -326,7 +338,7 @@ def test_many_lines_cost_as_many_questions_as_few(planned, told, coordinator, si
         for number in range(wanted):
             told(of=walk.register(site, at=at, mrn=f"MRN-{wanted}-{number}"), due_at=at)
 
-        with django_assert_num_queries(10):
+        with django_assert_num_queries(12):
             desk.own.get(reverse(PAGE))
 
 

@@ -1,11 +1,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.core import mail
 
-from clinic import messages, patients
+from clinic import links, messages, patients
 from clinic.clock import spoken
-from clinic.models import Message, Patient
+from clinic.models import Link, Message, Patient
 from clinic.states import MessageStatus as S
 from followup.demo import walk
 from scheduling import bookings, reminders
@@ -30,6 +31,12 @@ def sweep(at):
     reminders.queue_due(at=at)
     messages.deliver(at=at)
     return [email.subject for email in mail.outbox]
+
+
+def page(purpose):
+    """The address behind the one link of this purpose that is out."""
+    letter = {"visit": "v", "stop": "p"}[purpose]
+    return f"{settings.BASE_URL}/{letter}/{links.token_of(Link.objects.get(purpose=purpose))}/"
 
 
 def when(appointment):
@@ -63,11 +70,15 @@ def test_the_confirmation_says_when_where_and_whom_to_call(booked, at):
         "Mon 18 May 2026, 08:00 (Chicago)\n"
         "Lakeside Spine Clinic\n\n"
         "If you cannot come then, please call us: +1 312 555 0142.\n\n"
+        "To tell us that you will come, or to ask for another time:\n"
+        f"{page('visit')}\n\n"
         "Lakeside Spine Clinic\n"
         "200 Lakeside Avenue, Chicago\n"
         "Phone: +1 312 555 0142\n\n"
         "In an emergency call your local emergency number now.\n"
-        "To get no more e-mail from us, reply to this one or call us.\n"
+        "\n"
+        "To choose what we send you, or to stop it:\n"
+        f"{page('stop')}\n"
     )
 
 

@@ -1,0 +1,199 @@
+"""Whatever happens to a worker at whichever place between opening the line and settling, the patient gets one mail.
+
+Each cell is one message, one real process that is hit at one named place (`clinic.faults`), a real database, the real
+mail sink, and a healthy worker that finds what was left behind. All cells of a round run at once.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connections
+from django.utils.timezone import now
+
+from clinic import ledger, messages, tasks
+from clinic.models import Message, Site
+from clinic.states import MessageStatus
+from dev.smtp_sink import read_ledger, running_sink
+from followup.demo import walk
+
+PROJECT = Path(__file__).resolve().parents[1]
+POINTS = (
+    "messages.connected",
+    "messages.after_claim",
+    "messages.checked",
+    "messages.rendered",
+    "messages.before_data",
+    "messages.after_data",
+    "messages.before_settle",
+)
+FAULTS = ("kill", "stop", "raise", "hang")
+
+LEASE, TIMEOUT, IDLE = 4, 1, 0.7  # seconds; half the lease is longer than the other two together
+REACHED_WITHIN, SETTLED_WITHIN = 60, 60
+
+
+class NeverHeardOfIt:
+    """A record that denies everything: with it a crash after the mail was taken must be seen to double it."""
+
+    def lookup(self, message_id: str, *, since: object) -> ledger.Absent:
+        return ledger.Absent()
+
+
+@dataclass
+class Cell:
+    point: str
+    fault: str
+    number: int
+    message: Message = field(default_factory=Message)
+    pid: int = 0
+    log: Path = Path()
+    ended: bool = False
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.point} {self.fault}"
+
+    @property
+    def kind(self) -> str:
+        return f"cell.{self.number}"
+
+    def reached(self) -> bool:
+        """Whether the fault has happened, or the process ended without it."""
+        self.look()
+        return self.ended or "On purpose, at" in self.log.read_text()
+
+    def look(self) -> None:
+        if not self.ended:
+            pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
+            self.ended = bool(pid) and not os.WIFSTOPPED(status)
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        if not self.ended:
+            os.waitpid(self.pid, 0)
+            self.ended = True
+
+
+def tried(*, times: int = 1, ledger: str = "clinic.ledger.SinkLedger") -> dict[str, object]:
+    """The whole matrix, each cell so many times, in a process of its own: its settings are these, its database and its
+    secrets the caller's environment's. What went wrong where, by cell."""
+    with tempfile.TemporaryDirectory() as folder, running_sink(Path(folder), "--idle-timeout", str(IDLE)) as sink:
+        env = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "clinic.settings",
+            "EMAIL_URL": sink.url,
+            "EMAIL_TIMEOUT_SECONDS": str(TIMEOUT),
+            "MESSAGE_LEASE_SECONDS": str(LEASE),
+            "DELIVERY_LEDGER": ledger,
+            "SINK_LEDGER": str(sink.ledger),
+        }
+        words = f"import django; django.setup(); from tests import crash_matrix; crash_matrix.rounds({times})"
+        done = subprocess.run(
+            [sys.executable, "-c", words], env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True
+        )
+    return dict(json.loads(done.stdout))
+
+
+def rounds(times: int) -> None:
+    messages.AFTER_A_BREAK = (timedelta(seconds=1),)
+    wrong: Counter[str] = Counter()
+    for number in range(times):
+        for cell in round_of_cells(number):
+            wrong.update(f"{cell.name}: {what}" for what in cell.wrong)
+    cells = len(POINTS) * len(FAULTS)
+    json.dump({"cells": cells, "times": times, "wrong": dict(sorted(wrong.items()))}, sys.stdout)
+
+
+def round_of_cells(number: int) -> list[Cell]:
+    cells = [Cell(point, fault, index) for index, (point, fault) in enumerate((p, f) for p in POINTS for f in FAULTS)]
+    settings.MESSAGE_KINDS = {cell.kind: "tests.plain.Plain" for cell in cells}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write_messages(cells, number)
+            for cell in cells:
+                cell.log = Path(folder) / str(cell.number)
+                cell.pid = hit_worker(cell)
+            wait_until(lambda: all(cell.reached() for cell in cells), REACHED_WITHIN)
+            wait_until(lambda: all_sent(cells), SETTLED_WITHIN)
+            for cell in cells:
+                if cell.fault == "stop" and not cell.ended:
+                    os.kill(cell.pid, signal.SIGCONT)
+            awake = [cell for cell in cells if cell.fault == "stop"]
+            wait_until(lambda: [cell.look() for cell in awake] and all(cell.ended for cell in awake), REACHED_WITHIN)
+            all_sent(cells)
+            judge(cells)
+        finally:
+            for cell in cells:
+                cell.end()
+    return cells
+
+
+def write_messages(cells: list[Cell], number: int) -> None:
+    at = now()
+    site, _ = Site.objects.get_or_create(
+        code="matrix", defaults={"name": "Matrix", "time_zone": "UTC", "phone": "+1 312 555 0142"}
+    )
+    patient = walk.register(site, at=at, mrn=f"matrix-{os.getpid()}-{number}")
+    for cell in cells:
+        cell.message = Message(site=site, patient=patient, kind=cell.kind, about=str(patient.pk), due_at=at)
+    messages.queue(cell.message for cell in cells)
+
+
+def hit_worker(cell: Cell) -> int:
+    """A process of its own that delivers this one message, and is hit on the way."""
+
+    connections.close_all()
+    cell.log.touch()
+    if pid := os.fork():
+        return pid
+    try:
+        out = os.open(cell.log, os.O_WRONLY | os.O_APPEND)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        settings.MESSAGE_KINDS = {cell.kind: settings.MESSAGE_KINDS[cell.kind]}
+        settings.FAULT_POINTS = {cell.point: cell.fault}
+        messages.deliver(at=tasks.database_now())
+    finally:
+        os._exit(0)
+
+
+def all_sent(cells: list[Cell]) -> bool:
+    """One sweep of a healthy worker, and whether nothing is left to do after it."""
+
+    at = tasks.database_now()
+    messages.recover()
+    messages.reconcile(at=at)
+    messages.deliver(at=at)
+    ours = Message.objects.filter(pk__in=[cell.message.pk for cell in cells])
+    return not ours.exclude(status=MessageStatus.SENT).exists()
+
+
+def judge(cells: list[Cell]) -> None:
+    mails = Counter(message_id for _, message_id, _ in read_ledger(Path(settings.SINK_LEDGER)))
+    status = dict(Message.objects.values_list("pk", "status"))
+    for cell in cells:
+        if "On purpose, at" not in cell.log.read_text():
+            cell.wrong.append("the place was not reached")
+        if (count := mails[cell.message.message_id]) != 1:
+            cell.wrong.append(f"{count} mails")
+        if status[cell.message.pk] != "sent":
+            cell.wrong.append(f"it says {status[cell.message.pk]}")
+
+
+def wait_until(done: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.2)
