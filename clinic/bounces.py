@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
@@ -30,6 +31,13 @@ def message_of(message_id: str) -> Message | None:
     return row if row and row.message_id.strip("<>") == message_id.strip().strip("<>") else None
 
 
+def headers(message: Message) -> dict[str, str]:
+    """What a mail carries so that its provider's events can name it."""
+    if settings.MAIL_PROVIDER == "postmark":
+        return {f"X-PM-Metadata-{reports.METADATA}": message.message_id}
+    return {}
+
+
 @transaction.atomic
 def receive(report: Report, *, at: datetime) -> bool:
     """Take note of what is reported; False if it is not about a mail of ours. Told twice, it is noted once."""
@@ -52,8 +60,8 @@ def take_refused(*, at: datetime) -> int:
     rows = [row for row in failed.exclude(sent_to="").select_related("patient") if reports.is_dead(row.reason)]
     for message in rows:
         ledger.note(message.message_id, reports.BOUNCED, at=at, words=message.reason)
-        said = {"permanent": True, "words": message.reason}
-        _came_back(message, ReturnKind.BOUNCED, address=message.sent_to, at=at, **said)
+        words = message.reason
+        _came_back(message, ReturnKind.BOUNCED, address=message.sent_to, permanent=True, words=words, at=at)
     return len(rows)
 
 

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from clinic import bounces
-from clinic.reports import BOUNCED, COMPLAINED, DELIVERED, PROVIDERS, Report
+from clinic.reports import BOUNCED, COMPLAINED, DELIVERED, METADATA, PROVIDERS, Report
 
 EVENTS = {"delivered": DELIVERED, "bounced": BOUNCED, "rejected": BOUNCED, "complained": COMPLAINED}
 DEAD = frozenset({"bounced", "invalid"})  # of the reasons, those that say something of the address itself
@@ -57,5 +57,5 @@ def _reports(event: Any) -> Iterator[Report]:
 def _ids(event: Any) -> set[str]:
     told = event.esp_event if isinstance(event.esp_event, dict) else {}
     metadata = event.metadata if isinstance(event.metadata, dict) else {}
-    given = (event.message_id, told.get("smtp-id"), metadata.get("message_id"))
+    given = (event.message_id, told.get("smtp-id"), metadata.get(METADATA))
     return {f"<{one.strip().strip('<>')}>" for one in given if isinstance(one, str) and one.strip()}

@@ -19,7 +19,7 @@ from django.db import OperationalError, transaction
 from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
-from clinic import faults, languages, ledger, optouts, outbox, rates
+from clinic import bounces, faults, languages, ledger, optouts, outbox, rates
 from clinic.models import Category, Channel, Message
 from clinic.outbox import Claim, End
 from clinic.relay import Answer, Reply
@@ -356,7 +356,12 @@ def _written(message: Message, *, at: datetime) -> _Mail:
         said.text,
         to=[message.patient.email],
         reply_to=[message.site.reply_to],
-        headers={"Message-ID": message.message_id, "Auto-Submitted": "auto-generated", **said.headers},
+        headers={
+            "Message-ID": message.message_id,
+            "Auto-Submitted": "auto-generated",
+            **bounces.headers(message),
+            **said.headers,
+        },
     )
     email.attach_alternative(said.html, "text/html")
     for attachment in said.attachments:

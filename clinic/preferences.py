@@ -97,7 +97,7 @@ def _channels(patient: Patient) -> list[str]:
 def _way(patient: Patient, channel: str) -> Way:
     title = gettext("By text message") if channel == Channel.SMS else gettext("By e-mail")
     wanted = optouts.wanted_of(patient, channel=channel)
-    return Way(channel, title, [(value, label, value in wanted) for value, label in Category.choices])
+    return Way(channel, title, [(value, str(label), value in wanted) for value, label in Category.choices])
 
 
 def _patient(link: Link | None) -> Patient | None:

@@ -12,16 +12,15 @@ from email.utils import parsedate_to_datetime
 
 DELIVERED, BOUNCED, COMPLAINED = "delivered", "bounced", "complained"
 
-# Who reads the events of which mail provider (django-anymail), for those whose events need no further package.
+# Who reads the events of which mail provider (django-anymail), for those that say our own Message-ID in them.
 PROVIDERS = {
     "brevo": "anymail.webhooks.brevo.BrevoTrackingWebhookView",
-    "mailersend": "anymail.webhooks.mailersend.MailerSendTrackingWebhookView",
     "mailgun": "anymail.webhooks.mailgun.MailgunTrackingWebhookView",
-    "mailjet": "anymail.webhooks.mailjet.MailjetTrackingWebhookView",
     "postmark": "anymail.webhooks.postmark.PostmarkTrackingWebhookView",
     "sendgrid": "anymail.webhooks.sendgrid.SendGridTrackingWebhookView",
-    "sparkpost": "anymail.webhooks.sparkpost.SparkPostTrackingWebhookView",
 }
+
+METADATA = "message-id"  # where a provider that makes Message-IDs of its own is asked to keep ours
 
 LONGEST = 1_000_000  # bytes; a report quotes the mail it is about, and ours are small
 ACTIONS = {"failed": BOUNCED, "delivered": DELIVERED}  # delayed, relayed and expanded say nothing final
@@ -78,7 +77,7 @@ def _reports(mail: Message) -> Iterator[Report]:
 def _deliveries(status: Message, message_id: str, at: datetime | None) -> Iterator[Report]:
     """The first block is about the mail, each of the others about one address it went to."""
     blocks = status.get_payload()
-    for block in blocks if isinstance(blocks, list) else ():
+    for block in (one for one in blocks if isinstance(one, Message)) if isinstance(blocks, list) else ():
         event = ACTIONS.get(_plain(block, "Action").lower())
         if event:
             code, said = _plain(block, "Status"), _plain(block, "Diagnostic-Code").partition(";")[2].strip()
@@ -92,7 +91,8 @@ def _original_id(parts: dict[str, Message]) -> str:
     """The Message-ID of the mail that is reported about: its headers come with the report, as a mail or as text."""
     if "message/rfc822" in parts:
         inner = parts["message/rfc822"].get_payload()
-        header = str(inner[0]["Message-ID"] or "") if isinstance(inner, list) and inner else ""
+        first = inner[0] if isinstance(inner, list) and inner else None
+        header = str(first["Message-ID"] or "") if isinstance(first, Message) else ""
     elif "text/rfc822-headers" in parts:
         quoted = parts["text/rfc822-headers"].get_payload(decode=True)
         header = str(message_from_bytes(quoted)["Message-ID"] or "") if isinstance(quoted, bytes) else ""

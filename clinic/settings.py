@@ -189,8 +189,7 @@ MAIL_PROVIDER = env.str("MAIL_PROVIDER", default="")
 MAIL_PROVIDER_SECRET = env.str("MAIL_PROVIDER_SECRET", default="")
 ANYMAIL = {  # who signs gives a key; the others send user:password
     "MAILGUN_WEBHOOK_SIGNING_KEY": MAIL_PROVIDER_SECRET,
-    "MAILERSEND_SIGNING_SECRET": MAIL_PROVIDER_SECRET,
-    "WEBHOOK_SECRET": "" if MAIL_PROVIDER in ("mailgun", "mailersend") else MAIL_PROVIDER_SECRET,
+    "WEBHOOK_SECRET": "" if MAIL_PROVIDER == "mailgun" else MAIL_PROVIDER_SECRET,
 }
 BOUNCE_MAILDIR = env.str("BOUNCE_MAILDIR", default="")
 # Every kind of message a patient can get: its name, and the class that decides and renders it at the moment of sending.

@@ -192,6 +192,7 @@ class AboutAppointment(messages.Kind):
             "when": clock.spoken(start, zone, language),
             "soon": clock.spoken_shortly(start, zone, language),
             "answer": self.answer(message),
+            "confirmed": _appointment(message).status == A.CONFIRMED,
         }
 
     def answer(self, message: Message) -> str:

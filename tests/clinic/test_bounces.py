@@ -393,7 +393,7 @@ def test_a_provider_that_does_not_sign_shows_its_password(sent, patient, setting
         "Email": sent.sent_to,
         "BouncedAt": "2026-05-04T14:00:00Z",
         "Description": "No such user",
-        "Metadata": {"message_id": sent.message_id},
+        "Metadata": {"message-id": sent.message_id},
     }  # fmt: skip
 
     def post(password):
@@ -401,6 +401,7 @@ def test_a_provider_that_does_not_sign_shows_its_password(sent, patient, setting
         headers = {"authorization": f"Basic {word}"}
         return Client(headers=headers).post(reverse("mail-events"), json.dumps(event), content_type="application/json")
 
+    assert bounces.headers(sent) == {"X-PM-Metadata-message-id": sent.message_id}
     assert (post("wrong").status_code, reason(patient)) == (400, "")
     assert (post("secret").status_code, reason(patient)) == (200, CAME_BACK)
 
