@@ -80,8 +80,8 @@ class Heard:
 
 def allowed(name: str) -> timedelta:
     """How long a sweep may be silent: the setting, or two of its own periods where those are longer."""
-    entry = settings.CELERY_BEAT_SCHEDULE.get(name)
-    return max(settings.SILENT_AFTER, 2 * entry["schedule"]) if entry else settings.SILENT_AFTER
+    schedule: dict[str, Any] = settings.CELERY_BEAT_SCHEDULE
+    return max(settings.SILENT_AFTER, 2 * schedule[name]["schedule"]) if name in schedule else settings.SILENT_AFTER
 
 
 def listen() -> Heard:
