@@ -166,7 +166,7 @@ def row_of(message):
         status, why = WILL_NOT_GO, hindrance
     following = None
     if status == WILL_NOT_GO:
-        following = show.page_of(message.patient), "Look at the patient"
+        following = show.page_of(message.patient), "See patient"
     elif status in (MessageStatus.UNKNOWN, MessageStatus.FAILED):
         following = show.page_of(message), "Decide"
     return {

@@ -171,7 +171,7 @@ def test_a_patient_without_an_address_is_one_click_away(look, message, planned, 
 
     (row,) = look().context["rows"]
 
-    assert row["following"] == (address(patient, "change", patient.pk), "Look at the patient")
+    assert row["following"] == (address(patient, "change", patient.pk), "See patient")
 
 
 def test_a_text_message_needs_a_phone_number_and_no_e_mail_address(message, patient, at):
