@@ -6,7 +6,6 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.core.cache.backends.redis import RedisCache
-from django.core.management import CommandError, call_command
 from django.db import DatabaseError, OperationalError
 from django.urls import reverse
 from django.utils.timezone import now
@@ -160,16 +159,6 @@ def test_the_probes_tell_the_truth_while_the_broker_is_down(client, at, settings
     everything_beats(at)
 
     assert [client.get(path).status_code for path in ("/livez", "/readyz", "/healthz")] == [200, 200, 200]
-
-
-def test_a_command_ends_well_while_messages_are_delivered_and_badly_while_not(at, capsys):
-    everything_beats(at)
-    call_command("check_delivery")
-    assert capsys.readouterr().out == "Messages are delivered.\n"
-
-    everything_beats(at, deliver_messages=11 * MINUTE)
-    with pytest.raises(CommandError, match="No message goes out"):
-        call_command("check_delivery")
 
 
 def test_without_the_database_nothing_is_healthy(client, monkeypatch):
