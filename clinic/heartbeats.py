@@ -14,6 +14,8 @@ from clinic.models import Heartbeat
 
 DISPATCHER = "clinic.deliver_messages"  # without it nothing is sent: the one whose silence is an emergency
 
+STANDS_STILL = "No message goes out: the sweep that delivers them does not run."
+
 NEVER = timedelta.max
 
 # The clock, every zone of a clinic and every heartbeat in one question: it is asked by each page of the desk.
@@ -78,8 +80,8 @@ class Heard:
 
 def allowed(name: str) -> timedelta:
     """How long a sweep may be silent: the setting, or two of its own periods where those are longer."""
-    entry = settings.CELERY_BEAT_SCHEDULE.get(name)
-    return max(settings.SILENT_AFTER, 2 * entry["schedule"]) if entry else settings.SILENT_AFTER
+    schedule: dict[str, Any] = settings.CELERY_BEAT_SCHEDULE
+    return max(settings.SILENT_AFTER, 2 * schedule[name]["schedule"]) if name in schedule else settings.SILENT_AFTER
 
 
 def listen() -> Heard:

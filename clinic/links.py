@@ -24,7 +24,6 @@ def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-@transaction.atomic
 def link_to(row: models.Model, *, purpose: str, site: Site, expires_at: datetime | None = None) -> Link:
     """The one link of this purpose to `row`, made if there is none."""
     key = {"purpose": purpose, "about": row._meta.label, "about_id": str(row.pk)}

@@ -25,7 +25,7 @@ from clinic.outbox import Claim, End
 from clinic.relay import Answer, Reply
 from clinic.states import MESSAGE_MOVES, MessageStatus
 from clinic.status import StepRefused, move
-from clinic.text import dialled, wrapped
+from clinic.text import dialled, unbroken, wrapped
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Kind:
             context |= {"subject": subject, "choose": optouts.address(token)}
             text, html = (render_to_string(f"{name}.{ending}", context) for ending in ("txt", "html"))
         plain = wrapped(text.strip()) + "\n"
-        return Rendered(subject, plain, html, headers=optouts.headers(token, self.category))
+        return Rendered(subject, plain, unbroken(html), headers=optouts.headers(token, self.category))
 
     def short(self, message: Message, *, at: datetime) -> str:
         """For a text message: one line, and one segment wherever the language lets it."""

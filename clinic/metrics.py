@@ -2,7 +2,7 @@
 the same and a restart loses nothing. Labels are names from our own code; nothing of a patient is among them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -34,6 +34,7 @@ SELECT status, kind, channel, count(*)
  GROUP BY status, kind, channel
  ORDER BY status, kind, channel
 """
+Sample = tuple[tuple[str, ...], float]  # values of the labels, and the figure
 BY = ("status", "kind", "channel")
 
 
@@ -88,13 +89,11 @@ def _asked(question: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
-def _counts(rows: list[tuple[Any, ...]]) -> list[tuple[tuple[str, ...], float]]:
+def _counts(rows: list[tuple[Any, ...]]) -> list[Sample]:
     return [(row[:3], row[3]) for row in rows]
 
 
-def _gauge(
-    name: str, words: str, labels: tuple[str, ...], samples: list[tuple[tuple[str, ...], float]]
-) -> GaugeMetricFamily:
+def _gauge(name: str, words: str, labels: Sequence[str], samples: Sequence[Sample]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"pulposus_{name}", words, labels=labels)
     for values, value in samples:
         family.add_metric(list(values), value)

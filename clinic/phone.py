@@ -10,14 +10,13 @@ from django.db.models import Q, QuerySet, TextChoices
 
 from clinic import messages, optouts
 from clinic.models import Channel, Message
-from clinic.states import MessageStatus
+from clinic.states import CALL_MOVES, MessageStatus
 from clinic.status import StepRefused, move
 from clinic.status import note as leave_note
 from clinic.text import clean
 
 S = MessageStatus
 
-CALL_MOVES: dict[str, set[str]] = {status: set() for status in S} | {S.DUE: {S.SENT, S.SKIPPED, S.FAILED}}
 NO_ANSWER_PAUSE = timedelta(hours=2)  # another time of the same day
 WRONG_NUMBER = "The number is wrong. Correct it on the patient's page, then call again."
 

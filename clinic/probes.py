@@ -68,7 +68,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
     healthy = not heard.dispatcher.silent
     told: dict[str, Any] = {"healthy": healthy, "silent": [_told(pulse) for pulse in heard.silent]}
     if not healthy:
-        told["why"] = "No message goes out: the sweep that delivers them does not run."
+        told["why"] = heartbeats.STANDS_STILL
     told["heartbeats"] = {pulse.name: _seconds(pulse) for pulse in heard.pulses}
     return JsonResponse(told, status=200 if healthy else 503)
 

@@ -147,7 +147,7 @@ CELERY_BEAT_SCHEDULE["clinic.read_bounces"] = {
 }
 
 # --- Watching: who looks whether all of this still runs (docs/running.md) --------------------------------------------
-SILENT_AFTER = timedelta(seconds=env.int("SILENT_SECONDS", default=600))  # without a delivery: red banner, 503
+SILENT_AFTER = timedelta(seconds=env.int("SILENT_SECONDS", default=600))  # no delivery has run: red banner, 503
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # /metrics is told to nobody without it
 OPERATOR = env.str("OPERATOR", default="")  # whom the desk says to tell, in words
 

@@ -24,3 +24,11 @@ MESSAGE_MOVES: dict[str, set[str]] = {
     S.SKIPPED: set(),
     S.FAILED: {S.DUE, S.SKIPPED},
 }
+
+# What a person says by phone (`clinic.phone`): no worker ever holds it.
+CALL_MOVES: dict[str, set[str]] = {
+    S.DUE: {S.SENT, S.SKIPPED, S.FAILED},
+    S.SENT: set(),
+    S.SKIPPED: set(),
+    S.FAILED: {S.DUE, S.SKIPPED},
+}

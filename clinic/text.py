@@ -27,18 +27,21 @@ def _wanted(mark: str) -> bool:
 
 LONGEST_LINE = 76  # of 78 that RFC 5322 recommends, so that a quoted answer still fits
 NUMBER = re.compile(r"[+0-9][0-9 ()/.-]{5,}[0-9]")
+NUMBER_KEPT = re.compile(NUMBER.pattern.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
 def wrapped(text: str) -> str:
     """`text` for a plain mail: no line longer than a reader's window. A link, and a phone number, stay in one piece."""
-    kept = NUMBER.sub(lambda number: number[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
     lines = (
-        textwrap.fill(line, LONGEST_LINE, break_long_words=False, break_on_hyphens=False) for line in kept.splitlines()
+        textwrap.fill(line, LONGEST_LINE, break_long_words=False, break_on_hyphens=False)
+        for line in unbroken(text).splitlines()
     )
     return NUMBER_KEPT.sub(lambda number: number[0].replace("\N{NO-BREAK SPACE}", " "), "\n".join(lines))
 
 
-NUMBER_KEPT = re.compile(NUMBER.pattern.replace(" ", "\N{NO-BREAK SPACE}"))
+def unbroken(text: str) -> str:
+    """`text` whose phone numbers are not broken over two lines."""
+    return NUMBER.sub(lambda number: number[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def dialled(phone: str) -> str:

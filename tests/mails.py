@@ -11,7 +11,7 @@ from django.utils import translation
 from clinic import clock, languages
 from clinic.models import Site
 from clinic.models.rules import PREPARE
-from clinic.text import wrapped
+from clinic.text import unbroken, wrapped
 from dev import PROJECT
 
 TEMPLATES = {
@@ -63,7 +63,7 @@ def written(name, language, **changed):
     return {
         "subject.txt": said["subject"],
         "txt": wrapped(mail["txt"].strip()) + "\n",
-        "html": mail["html"],
+        "html": unbroken(mail["html"]),
         "sms": texted,
     }
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -16,10 +17,10 @@ from django.utils.html import format_html
 
 from clinic import clock, outgoing
 from clinic.admin import show
-from clinic.admin.messages import KINDS, kind_of
+from clinic.admin.messages import kind_of
 from clinic.admin.pages import DateInput, Panel, add_panels, visible
 from clinic.desk import LETTERS, Page, register_pages
-from clinic.models import Channel, Patient, Site
+from clinic.models import Channel, Message, Patient, Site
 from clinic.outgoing import TO_COME, WILL_NOT_GO
 from clinic.states import MessageStatus
 
@@ -29,7 +30,6 @@ DAYS = 92  # at most, at a time
 LONGEST = timedelta(days=DAYS - 1)
 YEARS = 10  # how far from today a day may lie
 ON_A_PAGE, ON_PAPER = 50, 2000
-COLUMNS = ("Patient", "Message", "Sent, or due", "By", "State", "Why")
 STATES = {
     TO_COME: "to come",
     WILL_NOT_GO: "will not go",
@@ -52,7 +52,7 @@ class WhichForm(forms.Form):
     site = forms.ModelChoiceField(Site.objects.none(), label="Clinic", empty_label=None)
     first = forms.DateField(label="From", widget=DateInput)
     last = forms.DateField(label="Until", widget=DateInput)
-    kind = forms.ChoiceField(label="Message", required=False, choices=[("", "All"), *KINDS.items()])
+    kind = forms.ChoiceField(label="Message", required=False)
     channel = forms.ChoiceField(label="By", required=False, choices=[("", "All"), *Channel.choices])
     state = forms.ChoiceField(
         required=False, choices=[("", "All"), *((value, words.capitalize()) for value, words in STATES.items())]
@@ -62,6 +62,8 @@ class WhichForm(forms.Form):
         super().__init__({**self.first_answers(sites, given, at), **given})
         self.today = clock.local_date(at, sites[0].zone)
         self.fields["site"].queryset = Site.objects.filter(pk__in=[site.pk for site in sites]).order_by("name")
+        kinds = {name: kind_of(Message(kind=name)) for name in settings.MESSAGE_KINDS}
+        self.fields["kind"].choices = [("", "All"), *kinds.items()]
         if len(sites) == 1:
             self.fields["site"].widget = forms.HiddenInput()
 
@@ -129,15 +131,13 @@ def found(request, asked, at):
         "asked": asked,
         "days": show.days(asked.first, asked.last),
         "printed": show.when(at, asked.site.zone),
-        "columns": COLUMNS,
-        "rows": [cells(message) for message in page.object_list],
+        "rows": [row_of(message) for message in page.object_list],
         "page": page,
         "tally": [
             {"state": show.badge(TONE.get(state, state), words), "count": count, "url": with_(request, state=state)}
             for state, words in STATES.items()
             if (count := timeline.tally.get(state, 0)) or state in MAY_BE_EMPTY
         ],
-        "everything": with_(request, state=""),
         "before": with_(request, page=page.number - 1) if page.has_previous() else "",
         "after": with_(request, page=page.number + 1) if page.has_next() else "",
         "whole": "" if whole or page.paginator.num_pages == 1 else with_(request, whole=1),
@@ -158,37 +158,26 @@ def with_(request, **changed):
     return f"?{query.urlencode()}"
 
 
-def cells(message):
-    """One message as the table shows it: the patient first, what to do about it last."""
+def row_of(message):
+    """One message as the table shows it: the patient first, what is to be done about it last."""
+    stored = not message._state.adding
+    status, why = (message.status, message.reason) if stored else (TO_COME, "")
+    if status in (TO_COME, MessageStatus.DUE) and (hindrance := outgoing.why_not(message)):
+        status, why = WILL_NOT_GO, hindrance
+    following = None
+    if status == WILL_NOT_GO:
+        following = show.page_of(message.patient), "See patient"
+    elif status in (MessageStatus.UNKNOWN, MessageStatus.FAILED):
+        following = show.page_of(message), "Decide"
     return {
         "message": message,
-        "patient": show.link(message.patient),
-        "rest": said(message),
-        "next": next_step(message),
+        "what": kind_of(message),
+        "page": show.page_of(message) if stored else "",
+        "when": show.when(message.sent_at or message.due_at, message.site.zone),
+        "state": show.badge(TONE.get(status, status), STATES[status]),
+        "why": why,
+        "following": following,
     }
-
-
-def said(message):
-    stored = not message._state.adding
-    hindrance = outgoing.why_not(message) if not stored or message.status == MessageStatus.DUE else ""
-    state = show.state(message) if stored else show.badge(TONE[TO_COME], STATES[TO_COME])
-    if hindrance:
-        state = show.badge(TONE[WILL_NOT_GO], STATES[WILL_NOT_GO])
-    return (
-        kind_of(message),
-        show.when(message.sent_at or message.due_at, message.site.zone),
-        message.get_channel_display(),
-        state,
-        hindrance or message.reason or show.NOTHING,
-    )
-
-
-def next_step(message):
-    if not message._state.adding:
-        return show.page_of(message), "Open"
-    if outgoing.why_not(message) and not message.patient.deceased:
-        return show.page_of(message.patient), "Look at the patient"
-    return None
 
 
 def page_for(patient) -> str:
@@ -200,8 +189,12 @@ def patient_panel(patient, request):
     asked = outgoing.next_days(patient.site, at=timezone.now(), patient=patient)
     timeline = outgoing.Timeline(asked, at=timezone.now())
     waiting = [*timeline.found.filter(status__in=outgoing.WAITING), *timeline.expected]
-    rows = show.table(COLUMNS[1:], (said(message) for message in waiting), empty=EMPTY)
-    return format_html('{}<p><a href="{}">Everything that goes out to this patient</a></p>', rows, page_for(patient))
+    lines = [
+        (row["what"], row["when"], row["message"].get_channel_display(), row["state"], row["why"] or show.NOTHING)
+        for row in map(row_of, waiting)
+    ]
+    table = show.table(("Message", "Due", "By", "State", "Why not"), lines, empty=EMPTY)
+    return format_html('{}<p><a href="{}">Everything that goes out to this patient</a></p>', table, page_for(patient))
 
 
 add_panels(Patient, Panel("What this patient will hear in the next 14 days", patient_panel))

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 from django.core.cache.backends.redis import RedisCache
 from django.db import DatabaseError, OperationalError
@@ -17,7 +18,7 @@ from tests.desk import Desk
 pytestmark = pytest.mark.django_db
 
 MINUTE = timedelta(minutes=1)
-SWEEPS = ("clinic.deliver_messages", "clinic.forget_answers", "followup.sweep", "scheduling.sweep")
+SWEEPS = sorted(settings.CELERY_BEAT_SCHEDULE)
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +180,7 @@ def test_every_page_of_the_desk_says_in_red_that_messages_stand_still(coordinato
     for name in ("index", "clinic_patient_changelist", "clinic_patient_add", "clinic_going-out", "password_change"):
         page = Desk(coordinator).client.get(reverse(f"admin:{name}")).text
         assert '<section class="silence" role="alert">' in page
-        assert "Nothing has been delivered for 25 minutes, since " in page
+        assert "The delivery has stood still for 25 minutes, since " in page
         assert "(Chicago)" in page
         assert "Please tell the IT desk, extension 4711 now" in page
 

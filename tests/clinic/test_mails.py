@@ -22,6 +22,7 @@ def test_every_mail_keeps_the_rules_in_every_language(name, language):
         assert mails.faults_of_text(mail["txt"]) == []
         assert mails.faults_of_html(mail["html"], language) == []
         in_text = {line for line in mail["txt"].split("\n") if mails.is_link(line)}
+        assert "+1\N{NO-BREAK SPACE}312\N{NO-BREAK SPACE}555\N{NO-BREAK SPACE}0142" in mail["html"]
         assert mails.links_of(mail["html"], language) == in_text
         assert f"https://clinic.example.org/p/{mails.SECRET}/" in in_text
 
