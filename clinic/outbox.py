@@ -19,13 +19,14 @@ log = logging.getLogger(__name__)
 
 S = MessageStatus
 
-# The status stands in the text, not among the terms, so that the server always sees that a partial index will do.
+# The status stands in the text, not among the terms, so that the server always sees that a partial index will do; and
+# what is compared is the statement's time, which is looked for in an index, as a clock that runs on is not.
 ANY_DUE = """
 SELECT EXISTS (SELECT FROM clinic_message
                 WHERE status = 'due' AND lease_until IS NULL
                   AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s))
     OR EXISTS (SELECT FROM clinic_message
-                WHERE status = 'due' AND lease_until <= clock_timestamp()
+                WHERE status = 'due' AND lease_until <= statement_timestamp()
                   AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s))
 """
 # What was put off comes first: it has waited longest, and there is never much of it. Both orders are the index's own
@@ -35,7 +36,7 @@ UPDATE clinic_message
    SET status = 'sending', attempts = attempts + 1, lease_until = clock_timestamp() + %(lease)s
  WHERE id = coalesce(
        (SELECT id FROM clinic_message
-         WHERE status = 'due' AND lease_until <= clock_timestamp()
+         WHERE status = 'due' AND lease_until <= statement_timestamp()
            AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s)
          ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED),
        (SELECT id FROM clinic_message
@@ -60,11 +61,11 @@ SELECT (SELECT id FROM settled), (SELECT id FROM claimed)
 """  # noqa: S608 - of the two above
 EXPIRE = """
 UPDATE clinic_message SET status = 'unknown', reason = %(reason)s
- WHERE status = 'sending' AND lease_until <= clock_timestamp()
+ WHERE status = 'sending' AND lease_until <= statement_timestamp()
 """
 # In any order, so that a few that nobody can decide do not stand before all others for ever.
 UNSURE = """
-SELECT id, attempts, coalesce(lease_until, due_at), coalesce(lease_until <= clock_timestamp(), true)
+SELECT id, attempts, coalesce(lease_until, due_at), coalesce(lease_until <= statement_timestamp(), true)
   FROM clinic_message WHERE status = 'unknown' ORDER BY random() LIMIT %(most)s
 """
 
