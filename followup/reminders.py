@@ -107,7 +107,7 @@ def _about_events(span: Span, rules: Rules) -> Iterator[Planned]:
 
 def _concerns(rule: MessageRule, event: FollowUpEvent) -> bool:
     """A symptom check is of its day, and is not asked for again; a survey is."""
-    first = (rule.kind, rule.occasion) == FIRST[event.kind]
+    first = (rule.kind, rule.occasion) == FIRST[EventKind(event.kind)]
     return first or (rule.kind == REMINDER and event.kind == EventKind.SURVEY)
 
 
