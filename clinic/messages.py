@@ -113,6 +113,7 @@ def queue(messages: Iterable[Message]) -> int:
 def deliver(*, at: datetime, limit: int = 50) -> dict[str, int]:
     """Send up to `limit` messages that are due at `at`; how many ended in which status. A phone call is due too, but a
     person makes it. Never call it inside a transaction: a claim must be seen by everybody before its mail leaves."""
+    outbox.refuse_transactions()
     ended: Counter[str] = Counter()
     for channel, line in settings.MESSAGE_LINES.items():
         if ended.total() < limit and outbox.any_due(channel, at=at):
