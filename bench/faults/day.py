@@ -55,6 +55,10 @@ class Day(Thread):
         finally:
             connection.close()
 
+    def check(self) -> None:
+        if self.failed:
+            raise self.failed
+
     def pass_by(self) -> None:
         start = time.monotonic()
         self.ask_what_is_due([0])

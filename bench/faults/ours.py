@@ -61,15 +61,14 @@ def run(wanted: Wanted, *, folder: Path, instance: Instance, mail: MailServer, e
         crew.keep_alive()
         day.start()
         troubles = drawn(storm.chance, seconds=wanted.seconds, kills=wanted.kills, lease=wanted.pace.lease)
-        storm.rage(troubles, seconds=wanted.seconds)
+        storm.rage(troubles, seconds=wanted.seconds, beside=day.check)
         storm.calm()
         drained = reckoning.drain(storm, seconds=wanted.drain)
     finally:
         day.given_up.set()
         crew.dismiss()
         day.join(10)
-    if day.failed:
-        raise day.failed
+    day.check()
     verdict = reckoning.verdict()
     reckoning.explain(verdict)
     return storm.losses() | verdict.figures() | reckoning.aside(crew) | {"drain_s": drained, "seed": wanted.seed}

@@ -82,7 +82,10 @@ def found(at: datetime) -> Clinic:
     site = demo.found_clinic(code="faults", name="Harbour Spine Clinic", zone=zone_at_its_noon(at))
     demo.complete_products()
     patient = walk.register(site, at=at, mrn="RUN-0", family_name=NAME, given_name="Ottilie", email=address(0))
-    return Clinic(site, walk.book(walk.open_episode(patient, at=at), at=at))
+    visit = walk.book(walk.open_episode(patient, at=at), at=at)
+    with connection.cursor() as cursor:
+        cursor.execute(PLANS)
+    return Clinic(site, visit)
 
 
 def come(clinic: Clinic, form: str, numbers: Sequence[int], moments: Sequence[datetime]) -> None:
