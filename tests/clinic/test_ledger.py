@@ -119,13 +119,23 @@ def test_every_sweep_asks_about_what_nobody_is_sure_of(unsure, sink):
 def test_an_event_that_a_provider_reported_proves_that_the_mail_was_taken(unsure, at):
     message = unsure()
 
-    assert ledger.note(message.message_id, "bounced", at=at, words="550 No such user")
-    assert ledger.note(message.message_id, "bounced", at=at, words="550 No such user")
+    assert ledger.note(message.message_id, "delivered", at=at, words="250 OK")
+    assert ledger.note(message.message_id, "delivered", at=at, words="250 OK")
 
     assert DeliveryEvent.objects.count() == 1
     assert messages.reconcile(at=at) == 1
     message.refresh_from_db()
     assert (message.status, message.sent_at) == (S.SENT, at)
+
+
+def test_a_refusal_says_nothing_of_a_message_that_was_sent_again_since(unsure, at):
+    message = unsure()
+
+    ledger.note(message.message_id, "bounced", at=at - timedelta(hours=1), words="550 No such user")
+
+    assert messages.reconcile(at=at) == 0
+    message.refresh_from_db()
+    assert message.status == S.UNKNOWN
 
 
 @pytest.mark.parametrize("message_id", ["<somebody@elsewhere>", "", "<00000000-0000-0000-0000-000000000000@pulposus>"])
