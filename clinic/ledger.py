@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.module_loading import import_string
 
 from clinic.models import Message
-from clinic.models.delivery import DeliveryEvent, DeliveryFact, RelayEntry, RelayLog
+from clinic.models.delivery import DeliveryEvent, RelayEntry, RelayLog
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,7 @@ class Ledger(Protocol):
 
 
 def lookup(message_id: str, *, since: datetime) -> Verdict:
-    """A refusal proves nothing of a message that was sent again since: only what says "taken" is believed at once."""
-    taken = DeliveryEvent.objects.filter(message=uuid_of(message_id)).exclude(event=DeliveryFact.BOUNCED)
-    events = taken.order_by("at")
+    events = DeliveryEvent.objects.filter(message=uuid_of(message_id)).order_by("at")
     if (at := events.values_list("at", flat=True).first()) is not None:
         return Found(at)
     ledger: Ledger = import_string(settings.DELIVERY_LEDGER)()
@@ -60,8 +58,8 @@ def lookup(message_id: str, *, since: datetime) -> Verdict:
 
 def note(message_id: str, event: str, *, at: datetime, words: str = "") -> bool:
     """Keep what a provider told us. False if we have no such message: somebody else mails through the same account."""
-    key = uuid_of(message_id)
-    message = Message.objects.filter(pk=key).first() if key else None
+    ours = uuid_of(message_id)
+    message = Message.objects.filter(pk=ours).first() if ours else None
     if message is None:
         return False
     told = DeliveryEvent(message=message, event=event, at=at, words=words)
