@@ -1,12 +1,13 @@
 """What is sent when is data of each site: a change holds at once for what is not sent yet, never says the past again,
 and asks first when it would send many messages."""
 
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from django.core import mail
 
 from clinic import messages, rules
+from clinic.clock import spoken
 from clinic.models import Channel, Message, MessageRule, StatusChange
 from clinic.models.rules import DEFAULTS
 from clinic.states import MessageStatus as S
@@ -91,6 +92,40 @@ def test_a_site_that_has_its_own_rules_keeps_them(bare_site, at):
 )
 def test_a_rule_says_its_moment_as_people_do(bare_site, occasion, when):
     assert rule_of(bare_site, occasion).when == when
+
+
+# An appointment at noon on the day after the clocks were changed, in America and in Europe; and what its rules make of
+# the night between: 02:30 is skipped in spring in Chicago and in Berlin, and shown twice in autumn in Berlin.
+@pytest.mark.parametrize(
+    ("zone", "start", "days", "hour", "moment"),
+    [
+        ("America/Chicago", "2026-03-09T17:00:00+00:00", 1, time(9), "2026-03-08T14:00:00+00:00"),
+        ("America/Chicago", "2026-03-09T17:00:00+00:00", 2, time(9), "2026-03-07T15:00:00+00:00"),
+        ("America/Chicago", "2026-03-09T17:00:00+00:00", 1, time(2, 30), "2026-03-08T08:30:00+00:00"),
+        ("America/Chicago", "2026-11-02T18:00:00+00:00", 1, time(9), "2026-11-01T15:00:00+00:00"),
+        ("America/Chicago", "2026-11-02T18:00:00+00:00", 1, time(1, 30), "2026-11-01T06:30:00+00:00"),
+        ("Europe/Berlin", "2026-03-30T10:00:00+00:00", 1, time(9), "2026-03-29T07:00:00+00:00"),
+        ("Europe/Berlin", "2026-03-30T10:00:00+00:00", 1, time(2, 30), "2026-03-29T01:30:00+00:00"),
+        ("Europe/Berlin", "2026-10-26T11:00:00+00:00", 1, time(9), "2026-10-25T08:00:00+00:00"),
+        ("Europe/Berlin", "2026-10-26T11:00:00+00:00", 1, time(2, 30), "2026-10-25T00:30:00+00:00"),
+        ("Europe/Berlin", "2026-10-26T11:00:00+00:00", 2, time(9), "2026-10-24T07:00:00+00:00"),
+    ],
+)
+def test_an_hour_is_the_clinics_hour_on_the_days_on_which_the_clocks_change(zone, start, days, hour, moment):
+    rule = MessageRule(unit="days", amount=days, hour=hour)
+
+    assert rule.before(datetime.fromisoformat(start), zone).isoformat() == moment
+
+
+def test_seventy_two_hours_are_seventy_two_hours_whatever_the_clocks_do():
+    start = datetime(2026, 11, 2, 18, tzinfo=UTC)
+
+    moment = MessageRule(unit="hours", amount=72).before(start, "America/Chicago")
+
+    assert (start - moment, spoken(moment, "America/Chicago")) == (
+        timedelta(hours=72),
+        "Fri 30 Oct 2026, 13:00 (Chicago)",
+    )
 
 
 def test_another_hour_holds_for_the_next_reminder(booked, site, at):
