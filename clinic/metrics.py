@@ -3,12 +3,12 @@ the same and a restart loses nothing. Labels are names from our own code; nothin
 
 import math
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils.text import slugify
-from django.utils.timezone import now
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -38,18 +38,21 @@ Sample = tuple[tuple[str, ...], float]  # values of the labels, and the figure
 BY = ("status", "kind", "channel")
 
 
-def registry() -> CollectorRegistry:
+def registry(*, at: datetime) -> CollectorRegistry:
     """One for each scrape: nothing is remembered between two of them."""
     made = CollectorRegistry(auto_describe=False)
-    made.register(_Counted())
+    made.register(_Counted(at))
     return made
 
 
 class _Counted(Collector):
+    def __init__(self, at: datetime) -> None:
+        self.at = at  # by the clock of this machine
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield from _messages()
-        yield from _sweeps()
-        yield _queues()
+        yield from _sweeps(self.at)
+        yield _queues(self.at)
 
 
 def _messages() -> Iterator[GaugeMetricFamily]:
@@ -64,7 +67,7 @@ def _messages() -> Iterator[GaugeMetricFamily]:
     yield _alone("messages_sending_past_lease", "Messages whose worker stopped while sending.", late)
 
 
-def _sweeps() -> Iterator[GaugeMetricFamily]:
+def _sweeps(at: datetime) -> Iterator[GaugeMetricFamily]:
     heard = heartbeats.listen()
     silences = [
         ((pulse.name,), math.inf if pulse.beat_at is None else pulse.silence.total_seconds()) for pulse in heard.pulses
@@ -72,13 +75,13 @@ def _sweeps() -> Iterator[GaugeMetricFamily]:
     yield _gauge("heartbeat_age_seconds", "Since a sweep last went through; +Inf: it never did.", ("sweep",), silences)
     done = [((pulse.name, part), count) for pulse in heard.pulses for part, count in sorted(pulse.counts.items())]
     yield _gauge("sweep_last_run", "What the last run of a sweep did.", ("sweep", "part"), done)
-    ahead = (now() - heard.at).total_seconds()
+    ahead = (at - heard.at).total_seconds()
     yield _alone("clock_offset_seconds", "This machine's clock less the database's.", ahead)
 
 
-def _queues() -> GaugeMetricFamily:
+def _queues(at: datetime) -> GaugeMetricFamily:
     """The work queues of the desk's first page, counted for everybody at once."""
-    everybody, at = get_user_model()(is_superuser=True), now()
+    everybody = get_user_model()(is_superuser=True)
     counts = [((slugify(queue.title),), queue.rows(everybody, at).count()) for queue in desk.QUEUES]
     return _gauge("queue_rows", "Rows waiting in a work queue of the desk.", ("queue",), counts)
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.timezone import now
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -91,7 +92,7 @@ def figures(request: HttpRequest) -> HttpResponse:
     if not _brings_the_token(request):
         return _refused("Send METRICS_TOKEN as a bearer token.\n", status=401)
     try:
-        told = generate_latest(metrics.registry())
+        told = generate_latest(metrics.registry(at=now()))
     except DatabaseError:
         return _refused(f"{NO_DATABASE}\n", status=503)
     return HttpResponse(told, content_type=CONTENT_TYPE_LATEST)
