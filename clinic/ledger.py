@@ -58,7 +58,8 @@ def lookup(message_id: str, *, since: datetime) -> Verdict:
 
 def note(message_id: str, event: str, *, at: datetime, words: str = "") -> bool:
     """Keep what a provider told us. False if we have no such message: somebody else mails through the same account."""
-    message = Message.objects.filter(pk=uuid_of(message_id)).first()
+    ours = uuid_of(message_id)
+    message = Message.objects.filter(pk=ours).first() if ours else None
     if message is None:
         return False
     told = DeliveryEvent(message=message, event=event, at=at, words=words)
