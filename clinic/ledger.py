@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.module_loading import import_string
 
 from clinic.models import Message
-from clinic.models.delivery import DeliveryEvent, RelayEntry, RelayLog
+from clinic.models.delivery import DeliveryEvent, DeliveryFact, RelayEntry, RelayLog
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ class Ledger(Protocol):
 
 
 def lookup(message_id: str, *, since: datetime) -> Verdict:
-    events = DeliveryEvent.objects.filter(message=uuid_of(message_id)).order_by("at")
+    """A refusal proves nothing of a message that was sent again since: only what says "taken" is believed at once."""
+    taken = DeliveryEvent.objects.filter(message=uuid_of(message_id)).exclude(event=DeliveryFact.BOUNCED)
+    events = taken.order_by("at")
     if (at := events.values_list("at", flat=True).first()) is not None:
         return Found(at)
     ledger: Ledger = import_string(settings.DELIVERY_LEDGER)()
