@@ -17,7 +17,13 @@ from tests.desk import Desk
 pytestmark = pytest.mark.django_db
 
 MINUTE = timedelta(minutes=1)
-SWEEPS = ("clinic.deliver_messages", "clinic.forget_answers", "followup.sweep", "scheduling.sweep")
+SWEEPS = (
+    "clinic.deliver_messages",
+    "clinic.forget_answers",
+    "clinic.read_bounces",
+    "followup.sweep",
+    "scheduling.sweep",
+)
 
 
 @pytest.fixture(autouse=True)
