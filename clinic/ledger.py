@@ -49,7 +49,7 @@ class Ledger(Protocol):
 
 
 def lookup(message_id: str, *, since: datetime) -> Verdict:
-    events = DeliveryEvent.objects.filter(message=_uuid_of(message_id)).order_by("at")
+    events = DeliveryEvent.objects.filter(message=uuid_of(message_id)).order_by("at")
     if (at := events.values_list("at", flat=True).first()) is not None:
         return Found(at)
     ledger: Ledger = import_string(settings.DELIVERY_LEDGER)()
@@ -58,7 +58,8 @@ def lookup(message_id: str, *, since: datetime) -> Verdict:
 
 def note(message_id: str, event: str, *, at: datetime, words: str = "") -> bool:
     """Keep what a provider told us. False if we have no such message: somebody else mails through the same account."""
-    message = Message.objects.filter(pk=_uuid_of(message_id)).first()
+    ours = uuid_of(message_id)
+    message = Message.objects.filter(pk=ours).first() if ours else None
     if message is None:
         return False
     told = DeliveryEvent(message=message, event=event, at=at, words=words)
@@ -66,7 +67,8 @@ def note(message_id: str, event: str, *, at: datetime, words: str = "") -> bool:
     return True
 
 
-def _uuid_of(message_id: str) -> uuid.UUID | None:
+def uuid_of(message_id: str) -> uuid.UUID | None:
+    """Which of our messages a Message-ID names, if it is one of ours."""
     try:
         return uuid.UUID(message_id.strip().strip("<>").partition("@")[0])
     except ValueError:
@@ -94,9 +96,10 @@ class PostfixLog:
         taken = RelayEntry.objects.filter(message_id=message_id, queued_at__isnull=False).order_by("queued_at")
         if (at := taken.values_list("queued_at", flat=True).first()) is not None:
             return Found(at)
-        logs = list(RelayLog.objects.values_list("complete_until", flat=True))  # each relay it may have gone through
-        complete = bool(logs) and min(logs) >= since + CLOCKS_DIFFER
-        return Absent() if complete else Undecided()
+        begun = since - settings.MESSAGE_LEASE - CLOCKS_DIFFER
+        logs = RelayLog.objects.values_list("complete_from", "complete_until")  # each relay it may have gone through
+        whole = [first <= begun and last >= since + CLOCKS_DIFFER for first, last in logs]
+        return Absent() if whole and all(whole) else Undecided()
 
 
 class SinkLedger:

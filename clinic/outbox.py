@@ -10,7 +10,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
-from django.db.models.functions import Now
 
 from clinic import faults
 from clinic.models import Message
@@ -20,13 +19,14 @@ log = logging.getLogger(__name__)
 
 S = MessageStatus
 
-# The status stands in the text, not among the terms, so that the server always sees that a partial index will do.
+# The status stands in the text, not among the terms, so that the server always sees that a partial index will do; and
+# what is compared is the statement's time, which is looked for in an index, as a clock that runs on is not.
 ANY_DUE = """
 SELECT EXISTS (SELECT FROM clinic_message
                 WHERE status = 'due' AND lease_until IS NULL
                   AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s))
     OR EXISTS (SELECT FROM clinic_message
-                WHERE status = 'due' AND lease_until <= clock_timestamp()
+                WHERE status = 'due' AND lease_until <= statement_timestamp()
                   AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s))
 """
 # What was put off comes first: it has waited longest, and there is never much of it. Both orders are the index's own
@@ -36,7 +36,7 @@ UPDATE clinic_message
    SET status = 'sending', attempts = attempts + 1, lease_until = clock_timestamp() + %(lease)s
  WHERE id = coalesce(
        (SELECT id FROM clinic_message
-         WHERE status = 'due' AND lease_until <= clock_timestamp()
+         WHERE status = 'due' AND lease_until <= statement_timestamp()
            AND channel = %(channel)s AND due_at <= %(at)s AND kind = ANY(%(kinds)s)
          ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED),
        (SELECT id FROM clinic_message
@@ -45,13 +45,27 @@ UPDATE clinic_message
          ORDER BY lease_until, due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
 RETURNING id
 """
+# What stays unknown keeps its lease: only after it the relay's records are complete.
+SETTLE = """
+UPDATE clinic_message
+   SET status = %(status)s::text, reason = %(reason)s, subject = %(subject)s, sent_to = %(sent_to)s,
+       sent_at = %(sent_at)s::timestamptz,
+       lease_until = CASE WHEN %(status)s::text = 'unknown' THEN lease_until
+                          ELSE clock_timestamp() + %(pause)s::interval END
+ WHERE id = %(id)s AND attempts = %(fence)s AND status = ANY(%(was)s)
+RETURNING id
+"""
+SETTLE_AND_CLAIM = f"""
+  WITH settled AS ({SETTLE}), claimed AS ({CLAIM})
+SELECT (SELECT id FROM settled), (SELECT id FROM claimed)
+"""  # noqa: S608 - of the two above
 EXPIRE = """
 UPDATE clinic_message SET status = 'unknown', reason = %(reason)s
- WHERE status = 'sending' AND lease_until <= clock_timestamp()
+ WHERE status = 'sending' AND lease_until <= statement_timestamp()
 """
 # In any order, so that a few that nobody can decide do not stand before all others for ever.
 UNSURE = """
-SELECT id, attempts, coalesce(lease_until, due_at), coalesce(lease_until <= clock_timestamp(), true)
+SELECT id, attempts, coalesce(lease_until, due_at), coalesce(lease_until <= statement_timestamp(), true)
   FROM clinic_message WHERE status = 'unknown' ORDER BY random() LIMIT %(most)s
 """
 
@@ -94,52 +108,35 @@ def any_due(channel: str, *, at: datetime) -> bool:
 
 def claim(channel: str, *, at: datetime) -> Claim | None:
     """The next due message, ours until its lease ends. Kinds this version of the code does not know are left for the
-    worker that does. Never inside a transaction: everybody must see the claim before its mail leaves."""
-    # Half the lease for getting as far as the text. The other half is longer than the relay waits for a silent client
-    # and we for a silent relay, so that nothing can still be on its way when the lease ends.
-    begin_by = time.monotonic() + settings.MESSAGE_LEASE.total_seconds() / 2
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
+    worker that does."""
+    begin_by = _half_the_lease()
+    with connection.cursor() as cursor:
         cursor.execute(CLAIM, _terms(channel, at))
         claimed = cursor.fetchone()
-    return _read(claimed, begin_by)
+    return _read(claimed[0], begin_by) if claimed else None
 
 
 def settle(done: Claim, end: End, *, at: datetime) -> bool:
     """Write what became of our claim; False if that was not ours to say any more. `attempts` is the fence: a worker
     that slept past its lease while another claimed the row changes nothing; one whose row is merely unknown by now
     still may say what it knows."""
-    changed: dict[str, Any] = {
-        "status": end.status,
-        "reason": end.reason,
-        "subject": end.subject[:200],
-        "sent_to": end.sent_to,
-        "sent_at": at if end.status == S.SENT else None,
-    }
-    if end.status != S.UNKNOWN:  # which keeps its lease: only after it the relay's records are complete
-        changed["lease_until"] = Now() + end.pause if end.pause else None
-    ours = Message.objects.filter(
-        pk=done.message.pk,
-        attempts=done.message.attempts,
-        status__in=[was for was, onward in MESSAGE_MOVES.items() if end.status in onward],
-    )
-    settled = bool(ours.update(**changed))
-    if not settled:
-        log.warning("Message %s was settled by somebody else while it was being sent.", done.message.pk)
-    return settled
+    with connection.cursor() as cursor:
+        cursor.execute(SETTLE, _said(done, end, at))
+        return _ours(done, cursor.fetchone())
 
 
 def settle_and_claim(done: Claim, end: End, channel: str, *, at: datetime) -> Claim | None:
     """The end of one and the beginning of the next in one commit, for a line that has just answered."""
-    begin_by = time.monotonic() + settings.MESSAGE_LEASE.total_seconds() / 2
+    begin_by = _half_the_lease()
     try:
-        with transaction.atomic(durable=True), connection.cursor() as cursor:
-            settle(done, end, at=at)
-            cursor.execute(CLAIM, _terms(channel, at))
-            claimed = cursor.fetchone()
+        with connection.cursor() as cursor:
+            cursor.execute(SETTLE_AND_CLAIM, {**_said(done, end, at), **_terms(channel, at)})
+            settled, claimed = cursor.fetchone()
     except OperationalError as fault:
         settle_patiently(done, end, at=at, after=fault)
         return None
-    return _read(claimed, begin_by)
+    _ours(done, settled)
+    return _read(claimed, begin_by) if claimed else None
 
 
 def settle_patiently(done: Claim, end: End, *, at: datetime, after: OperationalError | None = None) -> None:
@@ -180,12 +177,42 @@ def decide(row: Unsure, status: MessageStatus, *, reason: str, sent_at: datetime
     return bool(found.update(status=status, reason=reason, sent_at=sent_at, lease_until=None))
 
 
+def refuse_transactions() -> None:
+    """A claim must be seen by everybody before its mail leaves, so nobody may claim inside a transaction."""
+    with transaction.atomic(durable=True):
+        pass  # asks the database nothing
+
+
+def _half_the_lease() -> float:
+    """For getting as far as the text. The other half is longer than the relay waits for a silent client and we for a
+    silent relay, so that nothing can still be on its way when the lease ends."""
+    return time.monotonic() + settings.MESSAGE_LEASE.total_seconds() / 2
+
+
 def _terms(channel: str, at: datetime) -> dict[str, Any]:
     return {"channel": channel, "at": at, "kinds": list(settings.MESSAGE_KINDS), "lease": settings.MESSAGE_LEASE}
 
 
-def _read(claimed: tuple[uuid.UUID] | None, begin_by: float) -> Claim | None:
+def _said(done: Claim, end: End, at: datetime) -> dict[str, Any]:
+    return {
+        "id": done.message.pk,
+        "fence": done.message.attempts,
+        "was": [str(was) for was, onward in MESSAGE_MOVES.items() if end.status in onward],
+        "status": end.status.value,
+        "reason": end.reason,
+        "subject": end.subject[:200],
+        "sent_to": end.sent_to,
+        "sent_at": at if end.status == S.SENT else None,
+        "pause": end.pause or None,
+    }
+
+
+def _ours(done: Claim, settled: Any) -> bool:
+    if not settled:
+        log.warning("Message %s was settled by somebody else while it was being sent.", done.message.pk)
+    return bool(settled)
+
+
+def _read(claimed: uuid.UUID, begin_by: float) -> Claim:
     """As the rows are now that the claim is seen by all: what was cancelled before it is known to be cancelled."""
-    if claimed is None:
-        return None
-    return Claim(Message.objects.select_related("patient", "site").get(pk=claimed[0]), begin_by)
+    return Claim(Message.objects.select_related("patient", "site").get(pk=claimed), begin_by)

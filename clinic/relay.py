@@ -104,7 +104,7 @@ class Relay:
 
     def send(self, email: EmailMessage, *, begin_by: float | None = None) -> Reply:
         """Hand `email` over on the open line. Its text does not begin to travel after `begin_by` (time.monotonic)."""
-        client = self.client
+        client: Any = self.client
         if isinstance(self.backend, smtp.EmailBackend) and client is None:
             return Reply(Answer.LATER, "The line to the mail relay was closed.", line_broken=True)
         if isinstance(client, NotesData):

@@ -14,6 +14,7 @@ from clinic.models import Channel, Message, MessageRule, Site
 from clinic.models.rules import NINE, Unit
 from clinic.states import MessageStatus
 from clinic.status import StepRefused, note
+from clinic.text import clean
 
 LOOK_AHEAD = timedelta(days=14)
 WITHOUT_ASKING = 20  # a change that sends no more than this many messages needs no second look (acceptance R5)
@@ -40,8 +41,8 @@ class Effect:
 
     def __str__(self) -> str:
         return (
-            f"{_count(len(self.now))} would go out at once, and {len(self.later)} more in the next "
-            f"{LOOK_AHEAD.days} days; {len(self.no_longer)} that would go out then would not."
+            f"{_count(len(self.now))} would go out at once; "
+            f"in the {LOOK_AHEAD.days} days from now {len(self.later)} more and {len(self.no_longer)} fewer."
         )
 
 
@@ -64,6 +65,7 @@ def change(
     amount: int | None = None,
     hour: time | None = None,
     text: str | None = None,
+    texts: dict[str, str] | None = None,
     agreed: int | None = None,
     by: str,
     at: datetime,
@@ -72,7 +74,10 @@ def change(
     rule = _locked(rule)
     was = said(rule)
     rule.channel, rule.amount = channel, rule.amount if amount is None else amount
-    rule.hour, rule.text = hour or rule.hour, rule.text if text is None else text.strip()
+    if rule.unit == Unit.DAYS:
+        rule.hour = hour or rule.hour
+    rule.text = rule.text if text is None else clean(text, lines=True)
+    rule.texts = rule.texts if texts is None else texts
     _check(rule)
     effect = _carry_out(rule, agreed=agreed, at=at)
     _leave(rule, was=was, effect=effect, by=by, at=at)

@@ -56,13 +56,13 @@ def segments(text: str) -> int:
 
 
 class Nobody:
-    """There is no provider: what is due by SMS stays due, and the desk sees it."""
+    """There is no provider: what is due by SMS fails, where a person sees it, rather than wait for nobody."""
 
     def ready(self) -> bool:
-        return False
+        return True
 
     def send(self, to: str, text: str, message_id: str) -> Reply:
-        return Reply(Answer.LATER, "No SMS provider is set up.", line_broken=True)
+        return Reply(Answer.REFUSED, "No SMS provider is set up.")
 
     def close(self) -> None:
         pass

@@ -11,7 +11,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from clinic import answers, bounces, faults, heartbeats, maildirs, messages, phone, rates
+from clinic import answers, bounces, faults, heartbeats, maildirs, messages, phone, rates, relay_log
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +53,15 @@ def deliver_messages() -> dict[str, Any]:
     """Batch after batch while there is something to send, for one sweep's time: then the other sweeps have their turn
     at this worker, and the next tick goes on."""
     ends_at = monotonic() + settings.SWEEP_EVERY.total_seconds()
-    at = database_now()
+    begun = at = database_now()
     counts: Counter[str] = Counter(recovered=messages.recover(), reconciled=messages.reconcile(at=at))
     while True:
-        ended = messages.deliver(at=database_now(), limit=BATCH)
+        ended = messages.deliver(at=at, limit=BATCH)
         counts.update(ended)
         if sum(ended.values()) < BATCH or monotonic() > ends_at:
             break
-    beat(heartbeats.DISPATCHER, at=at, counts=counts)
+        at = database_now()
+    beat(heartbeats.DISPATCHER, at=begun, counts=counts)
     return dict(counts)
 
 
@@ -77,6 +78,9 @@ def read_bounces() -> dict[str, int]:
 
 @shared_task(name="clinic.forget_answers")
 def forget_answers() -> dict[str, int]:
-    return run_parts(
-        "clinic.forget_answers", {"answers_forgotten": answers.forget_old, "rates_forgotten": rates.forget_old}
-    )
+    parts = {
+        "answers_forgotten": answers.forget_old,
+        "rates_forgotten": rates.forget_old,
+        "relay_entries_forgotten": relay_log.forget_old,
+    }
+    return run_parts("clinic.forget_answers", parts)

@@ -28,7 +28,11 @@ from scheduling.states import AppointmentStatus, EpisodeStatus
 
 INVITATION, REMINDER, STAGE, SCAN = "survey.invitation", "survey.reminder", "recovery.stage", "mri.due"
 KINDS = (INVITATION, REMINDER, STAGE, SCAN)
-INVITE, CHECK = "invite", "check"  # the invitations: to a survey, and to a symptom check
+FIRST = {  # what is said first about each kind of event, by its rule
+    EventKind.MRI: (SCAN, "call"),
+    EventKind.SURVEY: (INVITATION, "invite"),
+    EventKind.SYMPTOM_CHECK: (INVITATION, "check"),
+}
 OPEN_STAGE = 14  # days in which the start of a stage without an end is still news
 
 SAID = ("about", "kind", "occasion", "version", "channel", "status", "due_at", "sent_at")
@@ -92,10 +96,19 @@ def _about_events(span: Span, rules: Rules) -> Iterator[Planned]:
         window = event.optimal_opens_on.toordinal()
         stands = [one for one in said[str(event.pk)] if one.status != MessageStatus.SKIPPED or one.version == window]
         spoken = {(one.kind, one.occasion) for one in stands}
-        for rule, due_at, until in _wanted(event, stands, rules.get(event.site_id, []), at=span.at):
+        about = [rule for rule in rules.get(event.site_id, ()) if _concerns(rule, event)]
+        if all((rule.kind, rule.occasion) in spoken for rule in about):
+            continue
+        for rule, due_at, until in _wanted(event, stands, about, at=span.at):
             if (rule.kind, rule.occasion) not in spoken:
                 message = _message(event, rule, rule.occasion, version=window, due_at=due_at, not_after=until)
                 yield Planned(message, _quiet(event), latest=until)
+
+
+def _concerns(rule: MessageRule, event: FollowUpEvent) -> bool:
+    """A symptom check is of its day, and is not asked for again; a survey is."""
+    first = (rule.kind, rule.occasion) == FIRST[EventKind(event.kind)]
+    return first or (rule.kind == REMINDER and event.kind == EventKind.SURVEY)
 
 
 def _waiting(span: Span) -> FollowUpEventQuerySet:
@@ -131,19 +144,12 @@ def _wanted(
 ) -> Iterator[tuple[MessageRule, datetime, datetime]]:
     """What is to be said about `event`, from when on, and until when it is of use."""
     end = clock.day_bounds(event.closes_on, event.zone)[1]
-    first = {
-        EventKind.MRI: (SCAN, "call", event.opens_on),
-        EventKind.SURVEY: (INVITATION, INVITE, event.optimal_opens_on),
-        EventKind.SYMPTOM_CHECK: (INVITATION, CHECK, event.optimal_opens_on),
-    }
-    kind, occasion, opens_on = first[EventKind(event.kind)]
-    moments = _moments(event, [rule for rule in rules if (rule.kind, rule.occasion) == (kind, occasion)], opens_on, end)
+    opens_on = event.opens_on if event.kind == EventKind.MRI else event.optimal_opens_on
+    moments = _moments(event, [rule for rule in rules if rule.kind != REMINDER], opens_on, end)
     yield from _in_time(moments, end)
-    if event.kind != EventKind.SURVEY:  # a symptom check is of its day, and is not asked for again
-        return
-    if invited_on := _invited_on(event, said, moments, end=end, at=at):
-        again = _moments(event, [rule for rule in rules if rule.kind == REMINDER], invited_on, end)
-        yield from _in_time(again, end)
+    reminders = [rule for rule in rules if rule.kind == REMINDER]
+    if reminders and (invited_on := _invited_on(event, said, moments, end=end, at=at)):
+        yield from _in_time(_moments(event, reminders, invited_on, end), end)
 
 
 def _moments(event: Any, rules: list[MessageRule], day: date, end: datetime) -> list[tuple[MessageRule, datetime]]:

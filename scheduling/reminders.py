@@ -30,56 +30,65 @@ KINDS = (BOOKED, MOVED, CANCELLED, PREPARATION, REMINDER, UNCONFIRMED)
 HEARD = (MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.UNKNOWN)  # the patient has, or may have, read it
 COMING = (A.BOOKED, A.CONFIRMED)
 
-# Every appointment ahead for which a rule of its site has come due, or nearly, and no message was written. A sweep runs
-# every few seconds and mostly finds nothing, so it asks once, and in plain SQL: building the same question by the ORM
-# costs ten times the answer. When exactly a rule comes due is for `clinic.clock` to say, which differs from PostgreSQL
-# where the clocks go back: `slack` reaches a little further, and a day further for what the quiet hours bring forward.
+# Every appointment ahead for which a rule of its site has come due, or nearly, and no message was written. A sweep
+# runs every few seconds and mostly finds nothing, so it asks once, and in plain SQL: building the same question by the
+# ORM costs ten times the answer. How far ahead each rule reaches is worked out once; most appointments are farther, and
+# then only their booking is looked up. When exactly a rule comes due is for `clinic.clock` to say, which differs from
+# PostgreSQL where the clocks go back: `slack` reaches a little further, and a day further for what the quiet hours
+# bring forward. A message is looked up by a subquery that cannot become a join: the planner would read all there are.
 UNTOLD = """
+WITH quiet AS (
+    SELECT r.id, r.site_id, r.kind, r.occasion, r.visit, r.unit, r.amount, r.hour, r.since, s.time_zone,
+           CASE WHEN s.quiet_from <= s.quiet_until AND r.hour >= s.quiet_from AND r.hour < s.quiet_until
+                  OR s.quiet_from > s.quiet_until AND (r.hour >= s.quiet_from OR r.hour < s.quiet_until)
+                  OR r.unit = 'hours'
+           THEN interval '27 hours' ELSE interval '3 hours' END AS slack
+      FROM clinic_messagerule r JOIN clinic_site s ON s.id = r.site_id
+     WHERE r.in_use AND r.kind = ANY(%(kinds)s)),
+rule AS MATERIALIZED (
+    SELECT *, CASE unit
+              WHEN 'hours' THEN %(until)s::timestamptz + slack + amount * interval '1 hour'
+              WHEN 'days' THEN timezone(time_zone, ((timezone(time_zone, %(until)s::timestamptz + slack) - hour)::date
+                                                    + amount + 1)::timestamp)
+              ELSE 'infinity' END AS reach
+      FROM quiet)
 SELECT a.id, a.site_id, a.visit, a.status, a.version, a.during, a.changed_at, e.patient_id, s.time_zone, s.quiet_from,
-       s.quiet_until, untold.rules
+       s.quiet_until, array_agg(r.id) AS rules
   FROM scheduling_appointment a
   JOIN scheduling_episode e ON e.id = a.episode_id
   JOIN clinic_patient p ON p.id = e.patient_id AND NOT p.deceased
   JOIN clinic_site s ON s.id = a.site_id
+  JOIN rule r ON r.site_id = a.site_id AND lower(a.during) < r.reach AND r.visit IN ('', a.visit)
  CROSS JOIN LATERAL (
-       SELECT coalesce(array_agg(m.kind || ' ' || m.occasion) FILTER (WHERE m.version = a.version), '{}') AS told,
-              count(*) FILTER (WHERE m.status = ANY(%(heard)s)) > 0 AS heard
-         FROM clinic_message m
-        WHERE m.kind = ANY(%(kinds)s) AND m.about = a.id::text) said
- CROSS JOIN LATERAL (
-       SELECT array_agg(r.id) AS rules
-         FROM clinic_messagerule r
-        CROSS JOIN LATERAL (
-              SELECT CASE r.unit
-                     WHEN 'hours' THEN lower(a.during) - r.amount * interval '1 hour'
-                     WHEN 'days' THEN timezone(s.time_zone,
-                                               timezone(s.time_zone, lower(a.during))::date - r.amount + r.hour)
-                     END AS near) moment
-        CROSS JOIN LATERAL (SELECT timezone(s.time_zone, moment.near)::time AS wall) on_the_clock
-        CROSS JOIN LATERAL (
-              SELECT CASE WHEN s.quiet_from <= s.quiet_until AND wall >= s.quiet_from AND wall < s.quiet_until
-                            OR s.quiet_from > s.quiet_until AND (wall >= s.quiet_from OR wall < s.quiet_until)
-                     THEN interval '27 hours' ELSE interval '3 hours' END AS slack) reach
-        WHERE r.site_id = a.site_id AND r.kind = ANY(%(kinds)s) AND r.in_use AND r.visit IN ('', a.visit)
-          AND r.kind || ' ' || r.occasion <> ALL(said.told)
-          AND CASE r.kind
-              WHEN %(booked)s THEN a.version = 1 AND a.status IN ('booked', 'confirmed')
-              WHEN %(moved)s THEN a.version > 1 AND a.status IN ('booked', 'confirmed')
-              WHEN %(cancelled)s THEN a.status = 'cancelled' AND said.heard
-              ELSE (a.status = 'booked' OR a.status = 'confirmed' AND r.kind <> %(unconfirmed)s)
-                   AND near < %(until)s + slack AND near > a.changed_at - slack
-              END
-          AND (r.since IS NULL OR r.since < CASE
-              WHEN r.unit <> 'at_once' THEN near + slack
-              WHEN a.status = 'cancelled' THEN a.changed_at
-              ELSE (SELECT max(c.at) FROM clinic_statuschange c  -- booked, moved: confirming it is no news
-                     WHERE c.subject = 'scheduling.Appointment' AND c.subject_id = a.id::text AND c.became = 'booked')
-              END)) untold
+       SELECT CASE r.unit
+              WHEN 'hours' THEN lower(a.during) - r.amount * interval '1 hour'
+              WHEN 'days' THEN timezone(r.time_zone,
+                                        timezone(r.time_zone, lower(a.during))::date - r.amount + r.hour)
+              END AS near) moment
  WHERE lower(a.during) > %(at)s
    AND a.status IN ('booked', 'confirmed', 'cancelled')
    AND (%(sites)s::bigint[] IS NULL OR a.site_id = ANY(%(sites)s::bigint[]))
    AND (%(patient)s::uuid IS NULL OR e.patient_id = %(patient)s::uuid)
-   AND untold.rules IS NOT NULL
+   AND CASE WHEN CASE r.kind
+            WHEN %(booked)s THEN a.version = 1 AND a.status <> 'cancelled'
+            WHEN %(moved)s THEN a.version > 1 AND a.status <> 'cancelled'
+            WHEN %(cancelled)s THEN a.status = 'cancelled' AND (
+                 SELECT true FROM clinic_message m
+                  WHERE m.kind = ANY(%(kinds)s) AND m.about = a.id::text AND m.status = ANY(%(heard)s) LIMIT 1)
+            WHEN %(unconfirmed)s THEN a.status = 'booked' AND moment.near > a.changed_at - r.slack
+            ELSE a.status <> 'cancelled' AND moment.near > a.changed_at - r.slack
+            END
+       THEN (SELECT true FROM clinic_message m
+              WHERE m.kind = r.kind AND m.about = a.id::text AND m.occasion = r.occasion AND m.version = a.version
+              LIMIT 1) IS NULL
+       END
+   AND (r.since IS NULL OR r.since < CASE
+        WHEN r.unit <> 'at_once' THEN moment.near + r.slack
+        WHEN a.status = 'cancelled' THEN a.changed_at
+        ELSE (SELECT max(c.at) FROM clinic_statuschange c  -- booked, moved: confirming it is no news
+               WHERE c.subject = 'scheduling.Appointment' AND c.subject_id = a.id::text AND c.became = 'booked')
+        END)
+ GROUP BY a.id, e.id, s.id
  ORDER BY lower(a.during), a.id
 """
 

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -40,8 +40,9 @@ POINTS = (
 )
 FAULTS = ("kill", "stop", "raise", "hang")
 
-LEASE, TIMEOUT, IDLE = 4, 1, 0.7  # seconds; half the lease is longer than the other two together
+LEASE, TIMEOUT, IDLE = 6, 1, 1.5  # seconds; half the lease is longer than the other two together
 REACHED_WITHIN, SETTLED_WITHIN = 60, 60
+TRIES = 3  # a busy machine may hold a process up so long that it never comes to its place: that says nothing yet
 
 
 class NeverHeardOfIt:
@@ -59,6 +60,7 @@ class Cell:
     message: Message = field(default_factory=Message)
     pid: int = 0
     log: Path = Path()
+    hit: bool = False
     ended: bool = False
     wrong: list[str] = field(default_factory=list)
 
@@ -72,18 +74,19 @@ class Cell:
 
     def reached(self) -> bool:
         """Whether the fault has happened, or the process ended without it."""
-        self.look()
-        return self.ended or "On purpose, at" in self.log.read_text()
+        is_over = self.is_over()
+        self.hit = "On purpose, at" in self.log.read_text()
+        return is_over or self.hit
 
-    def look(self) -> None:
+    def is_over(self) -> bool:
         if not self.ended:
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
             self.ended = bool(pid) and not os.WIFSTOPPED(status)
+        return self.ended
 
     def end(self) -> None:
-        with suppress(ProcessLookupError):
+        if not self.is_over():
             os.kill(self.pid, signal.SIGKILL)
-        if not self.ended:
             os.waitpid(self.pid, 0)
             self.ended = True
 
@@ -110,19 +113,25 @@ def tried(*, times: int = 1, ledger: str = "clinic.ledger.SinkLedger") -> dict[s
 def rounds(times: int) -> None:
     messages.AFTER_A_BREAK = (timedelta(seconds=1),)
     wrong: Counter[str] = Counter()
-    for number in range(times):
-        for cell in round_of_cells(number):
-            wrong.update(f"{cell.name}: {what}" for what in cell.wrong)
-    cells = len(POINTS) * len(FAULTS)
-    json.dump({"cells": cells, "times": times, "wrong": dict(sorted(wrong.items()))}, sys.stdout)
+    everything = [(point, fault) for point in POINTS for fault in FAULTS]
+    for _ in range(times):
+        to_do = everything
+        for _ in range(TRIES):
+            cells = round_of_cells(to_do)
+            wrong.update(f"{cell.name}: {what}" for cell in cells for what in cell.wrong)
+            to_do = [(cell.point, cell.fault) for cell in cells if not cell.hit]
+            if not to_do:
+                break
+        wrong.update(f"{point} {fault}: never reached" for point, fault in to_do)
+    json.dump({"cells": len(everything), "times": times, "wrong": dict(sorted(wrong.items()))}, sys.stdout)
 
 
-def round_of_cells(number: int) -> list[Cell]:
-    cells = [Cell(point, fault, index) for index, (point, fault) in enumerate((p, f) for p in POINTS for f in FAULTS)]
+def round_of_cells(to_do: list[tuple[str, str]]) -> list[Cell]:
+    cells = [Cell(point, fault, number) for number, (point, fault) in enumerate(to_do)]
     settings.MESSAGE_KINDS = {cell.kind: "tests.plain.Plain" for cell in cells}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            write_messages(cells, number)
+            write_messages(cells)
             for cell in cells:
                 cell.log = Path(folder) / str(cell.number)
                 cell.pid = hit_worker(cell)
@@ -131,8 +140,7 @@ def round_of_cells(number: int) -> list[Cell]:
             for cell in cells:
                 if cell.fault == "stop" and not cell.ended:
                     os.kill(cell.pid, signal.SIGCONT)
-            awake = [cell for cell in cells if cell.fault == "stop"]
-            wait_until(lambda: [cell.look() for cell in awake] and all(cell.ended for cell in awake), REACHED_WITHIN)
+            wait_until(lambda: all(cell.is_over() for cell in cells if cell.fault == "stop"), REACHED_WITHIN)
             all_sent(cells)
             judge(cells)
         finally:
@@ -141,12 +149,12 @@ def round_of_cells(number: int) -> list[Cell]:
     return cells
 
 
-def write_messages(cells: list[Cell], number: int) -> None:
+def write_messages(cells: list[Cell]) -> None:
     at = now()
     site, _ = Site.objects.get_or_create(
         code="matrix", defaults={"name": "Matrix", "time_zone": "UTC", "phone": "+1 312 555 0142"}
     )
-    patient = walk.register(site, at=at, mrn=f"matrix-{os.getpid()}-{number}")
+    patient = walk.register(site, at=at, mrn=f"matrix-{uuid.uuid4()}")
     for cell in cells:
         cell.message = Message(site=site, patient=patient, kind=cell.kind, about=str(patient.pk), due_at=at)
     messages.queue(cell.message for cell in cells)
@@ -185,8 +193,6 @@ def judge(cells: list[Cell]) -> None:
     mails = Counter(message_id for _, message_id, _ in read_ledger(Path(settings.SINK_LEDGER)))
     status = dict(Message.objects.values_list("pk", "status"))
     for cell in cells:
-        if "On purpose, at" not in cell.log.read_text():
-            cell.wrong.append("the place was not reached")
         if (count := mails[cell.message.message_id]) != 1:
             cell.wrong.append(f"{count} mails")
         if status[cell.message.pk] != "sent":

@@ -14,6 +14,7 @@ from clinic.admin.messages import KINDS
 from clinic.admin.pages import Panel, TimeInput, VisibleRelatedFilter
 from clinic.admin.steps import StepAction, StepAdmin, StepForm
 from clinic.desk import HOUSE
+from clinic.languages import check_texts
 from clinic.models import Channel, MessageRule, Site
 from clinic.models.rules import Unit
 from clinic.status import StepRefused
@@ -68,6 +69,16 @@ class ChangeForm(AsksFirstForm):
         widget=forms.Textarea(attrs={"rows": 5}),
         help_text="In the language of the clinic's own texts.",
     )
+    texts = forms.JSONField(
+        label="In other languages?",
+        required=False,
+        initial=dict,
+        validators=[check_texts],
+        help_text='For example {"de": "...", "tr": "..."}. Needed only if you changed the text above.',
+    )
+
+    def clean_texts(self) -> dict[str, str]:
+        return self.cleaned_data["texts"] or {}
 
     def prepare(self) -> None:
         rule = self.row
@@ -78,7 +89,8 @@ class ChangeForm(AsksFirstForm):
         else:
             self.fields["amount"].label = f"How many {rule.get_unit_display().lower()}?"
         if not rule.text:
-            del self.fields["text"]
+            del self.fields["text"], self.fields["texts"]
+        self.order_fields([name for name in self.fields if name != "agreed"])
         self.initial = {name: getattr(rule, name) for name in self.fields if name != "agreed"} | self.initial
 
     @property
@@ -100,6 +112,7 @@ class AddForm(AsksFirstForm):
     )
     hour = forms.TimeField(label="At what time?", widget=TimeInput, initial=time(9), help_text="On the clinic's clock.")
     channel = forms.ChoiceField(label="How?", choices=Channel.choices)
+    field_order = ("site", "kind", "amount", "hour", "channel", "agreed")
 
     @property
     def step(self) -> Any:
@@ -127,12 +140,7 @@ class MessageRuleAdmin(StepAdmin):
     list_select_related = ("site",)
     ordering = ("site", "pk")
     search_fields = ("kind",)
-    fieldsets = (
-        ("What is said when?", {"fields": ("name", "when_shown", "channel", "visit_shown", "text", "texts")}),
-        ("Is it in use?", {"fields": ("state", "since_shown", "site")}),
-    )
     readonly_fields = ("name", "when_shown", "visit_shown", "state", "since_shown")
-    editable = ("texts",)
     panels = (Panel("In the next 14 days", next_days),)
     adding = StepAction(
         name="add",
@@ -171,6 +179,13 @@ class MessageRuleAdmin(StepAdmin):
             destructive=True,
         ),
     )
+
+    def get_fieldsets(self, request, rule=None):
+        words = ("text", "texts") if rule is None or rule.text else ()
+        return (
+            ("What is said when?", {"fields": ("name", "when_shown", "channel", "visit_shown", *words)}),
+            ("Is it in use?", {"fields": ("state", "since_shown", "site")}),
+        )
 
     def page_title(self, rule):
         return what(rule)

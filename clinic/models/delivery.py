@@ -40,21 +40,26 @@ class RelayEntry(models.Model):
     """One mail that passed through our own relay, out of its log: the queue id it was given, its Message-ID, and when
     it was surely in the queue. A Message-ID alone is no proof: Postfix logs it while the text still travels."""
 
-    queue_id = models.CharField(max_length=40, unique=True)
-    message_id = models.CharField(max_length=250, blank=True, db_index=True)
-    queued_at = models.DateTimeField(null=True, blank=True)
+    queue_id = models.CharField(max_length=40)
+    message_id = models.CharField(max_length=100, db_index=True)
+    seen_at = models.DateTimeField(help_text="When the relay had read the Message-ID.")
+    queued_at = models.DateTimeField(null=True, blank=True, help_text="When the mail was surely the relay's.")
 
     class Meta:
         verbose_name_plural = "relay entries"
+        constraints = [  # a queue id may come again, for another mail
+            models.UniqueConstraint(fields=["queue_id", "message_id"], name="one_relay_entry_per_mail")
+        ]
 
     def __str__(self) -> str:
         return self.queue_id
 
 
 class RelayLog(models.Model):
-    """How far a relay's log has been read: everything it took up to `complete_until` is in RelayEntry."""
+    """How much of a relay's log has been read: all it took between these two moments is in RelayEntry."""
 
     name = models.CharField(max_length=200, unique=True, help_text="Which log: a relay's host, or a file.")
+    complete_from = models.DateTimeField()
     complete_until = models.DateTimeField()
     mark = models.CharField(max_length=100, blank=True, help_text="Where the reader goes on.")
 

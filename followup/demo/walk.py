@@ -57,9 +57,14 @@ def register(site, *, at, mrn="MRN-1", **given):
 
 def refer(patient, *, at):
     referral = referrals.receive(
-        patient, source="Lakeside Family Practice", reason="Low back pain", received_on=at.date(), by=BY, at=at
+        patient, source="Lakeside Family Practice", reason="Low back pain", received_on=_day(patient, at), by=BY, at=at
     )
     return referrals.accept(referral, by=BY, at=at)
+
+
+def _day(patient, at):
+    """Which day it is at the clinic: at night in Greenwich it may be the day before."""
+    return clock.local_date(at, patient.site.zone)
 
 
 def scan(patient, *, on, grade=4, scale=Scale.PFIRRMANN):
@@ -87,12 +92,13 @@ def scan(patient, *, on, grade=4, scale=Scale.PFIRRMANN):
 
 
 def evaluate(referral, *, at, **findings):
+    day = _day(referral.patient, at)
     given = FINDINGS | {
-        "evaluated_on": at.date(),
-        "mri": scan(referral.patient, on=at.date() - timedelta(days=5)),
-        "pain_since": at.date() - timedelta(days=700),
+        "evaluated_on": day,
+        "mri": scan(referral.patient, on=day - timedelta(days=5)),
+        "pain_since": day - timedelta(days=700),
     }
-    care = {"kind": "physiotherapy", "started_on": at.date() - timedelta(days=400), "ended_on": None}
+    care = {"kind": "physiotherapy", "started_on": day - timedelta(days=400), "ended_on": None}
     return evaluations.record(referral, findings=given | findings, treatments=[care], by=BY, at=at)
 
 
@@ -111,7 +117,9 @@ def open_episode(patient, *, at, code=SAME_SESSION):
 
 
 def book(episode, *, at, visit=Visit.PROCEDURE, days_ahead=7):
-    found = bookings.find(episode, visit=visit, earliest=at.date() + timedelta(days=days_ahead), at=at, limit=1)
+    found = bookings.find(
+        episode, visit=visit, earliest=_day(episode.patient, at) + timedelta(days=days_ahead), at=at, limit=1
+    )
     return bookings.book_at(episode, visit=visit, option=found.options[0], by=BY, at=at)
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from clinic import messages
+from clinic import languages, messages
 from clinic.models import MessageRule, StatusChange
 from followup.demo import walk
 from scheduling import reminders
@@ -86,7 +86,7 @@ def test_what_would_send_many_messages_shows_how_many_and_waits_for_a_yes(root, 
     answered = root.take(rule, "change", amount="13", agreed="22", **CHANGED)
 
     (question,) = asked.context["form"].errors["agreed"]
-    assert question.startswith("22 messages would go out at once, and 0 more in the next 14 days;")
+    assert question.startswith("22 messages would go out at once; in the 14 days from now 0 more and 0 fewer.")
     assert "The first: Reyes, Marta, Tue 5 May 2026, 09:00 (Chicago);" in question
     assert "Yes, send these 22" in text
     assert amount == 7
@@ -135,7 +135,14 @@ def test_a_reminder_is_added_at_the_desk(root, site, clock_stopped):
 def test_the_clinics_own_words_about_how_to_prepare_are_kept(root, site, clock_stopped):
     rule = rule_of(site, "prepare")
 
-    root.take(rule, "change", amount="10", text="Bring your slippers.", **CHANGED)
+    wrong = root.take(rule, "change", amount="10", text="Bring slippers.", texts='{"it": "Ciabatte."}', **CHANGED)
+    root.take(rule, "change", amount="10", text="Bring slippers.", texts='{"de": "Hausschuhe."}', **CHANGED)
 
     rule.refresh_from_db()
-    assert rule.text == "Bring your slippers."
+    assert (rule.text, rule.texts) == ("Bring slippers.", {"de": "Hausschuhe."})
+    assert wrong.context["form"].errors["texts"] == ["it: use the language codes en, es, pt, fr, de, tr, ar."]
+    assert StatusChange.objects.filter(subject="clinic.MessageRule").count() == 1
+    with languages.speaking("de"):
+        assert str(rule.words("en")) == "Hausschuhe."
+    with languages.speaking("tr"):
+        assert (str(rule.words("en")), rule.words("en").language) == ("Bring slippers.", "en")

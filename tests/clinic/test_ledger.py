@@ -147,15 +147,16 @@ def test_what_a_provider_reports_of_somebody_elses_mail_is_not_kept(message_id, 
 )
 def test_postfix_did_not_take_it_only_if_every_log_was_read_past_the_end_of_the_lease(due, postfix, at, read, verdict):
     for name, seconds in read.items():
-        RelayLog.objects.create(name=name, complete_until=at + timedelta(seconds=seconds))
+        until = at + timedelta(seconds=seconds)
+        RelayLog.objects.create(name=name, complete_from=at - timedelta(hours=1), complete_until=until)
 
     assert ledger.lookup(due().message_id, since=at) == verdict
 
 
 def test_postfix_took_what_was_in_its_queue_and_not_what_it_only_began_to_read(due, postfix, at):
     taken, begun = due("1").message_id, due("2").message_id
-    RelayEntry.objects.create(queue_id="4XkB1", message_id=taken, queued_at=at)
-    RelayEntry.objects.create(queue_id="4XkB2", message_id=begun)
+    RelayEntry.objects.create(queue_id="4XkB1", message_id=taken, seen_at=at, queued_at=at)
+    RelayEntry.objects.create(queue_id="4XkB2", message_id=begun, seen_at=at)
 
     assert ledger.lookup(taken, since=at) == ledger.Found(at)
     assert ledger.lookup(begun, since=at) == ledger.Undecided()

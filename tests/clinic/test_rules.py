@@ -192,7 +192,7 @@ def test_a_change_that_would_send_more_than_twenty_messages_asks_first_and_says_
 
     assert asked.value.code == "asks_first"
     assert str(asked.value) == (
-        "22 messages would go out at once, and 0 more in the next 14 days; 0 that would go out then would not. "
+        "22 messages would go out at once; in the 14 days from now 0 more and 0 fewer. "
         "Look at them, then say that they are to be sent."
     )
     rule.refresh_from_db()

@@ -230,9 +230,9 @@ def test_who_wants_no_texts_gets_none(by_text, provider, at):
     assert Message.objects.get().reason == "The patient asked not to get text messages."
 
 
-def test_without_a_provider_a_text_waits(by_text, at):
-    assert messages.deliver(at=at) == {}
-    assert Message.objects.get().status == S.DUE
+def test_without_a_provider_a_text_fails_where_a_person_sees_it(by_text, at):
+    assert messages.deliver(at=at) == {"failed": 1}
+    assert Message.objects.get().reason == "No SMS provider is set up."
 
 
 def test_a_text_that_may_have_left_is_never_sent_blindly_again(by_text, provider, at):

@@ -114,5 +114,6 @@ def test_messages_are_sent_while_the_broker_is_gone_and_none_twice_when_it_is_ba
     before = swept_by_worker(tmp_path)
     assert wait_for(lambda: swept_by_worker(tmp_path) > before, seconds=60)
     book_and_wait(seconds=30)
-    assert not Message.objects.exclude(status=S.SENT).exists()
-    assert len({message_id for _, message_id in relay.taken}) == len(relay.taken) == Message.objects.count()
+    assert wait_for(lambda: not Message.objects.exclude(status=S.SENT).exists(), seconds=30)
+    sent = sorted(message.message_id for message in Message.objects.filter(status=S.SENT))
+    assert sorted(message_id for _, message_id in relay.taken) == sent

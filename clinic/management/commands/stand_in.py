@@ -3,7 +3,9 @@ alone, so that nothing here waits for a broker; two stand-ins at once, or one be
 
 import logging
 import signal
+from argparse import ArgumentParser
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -30,13 +32,18 @@ class Command(BaseCommand):
         super().__init__(*args, **options)
         autodiscover_modules("tasks")  # as a worker does, so that each sweep is known by its name
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--note", type=Path, help="A file that is written at every look: whoever watches sees it.")
+
+    def handle(self, *args: Any, note: Path | None, **options: Any) -> None:
         checks.stop_if_unguarded()
         stop = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         while not stop.wait(min(LOOK_EVERY, settings.SWEEP_EVERY).total_seconds()):
             self.look()
+            if note:
+                note.touch()
 
     def look(self) -> bool:
         """Sweep if it is our turn; whether it was. The database may be away too: then the next look asks again."""
