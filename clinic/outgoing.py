@@ -74,7 +74,15 @@ class Timeline:
     @cached_property
     def hindered(self) -> list[Message]:
         """What is due or to come and will not be sent, because the patient cannot or must not be reached."""
-        return [message for message in (*self.found.filter(status=S.DUE), *self.expected) if why_not(message)]
+        known: dict[tuple[object, str, str], str] = {}  # of several reminders to one patient the first tells of all
+        hindered = []
+        for message in (*self.found.filter(status=S.DUE), *self.expected):
+            key = (message.patient_id, message.channel, message.kind)
+            if key not in known:
+                known[key] = why_not(message)
+            if known[key]:
+                hindered.append(message)
+        return hindered
 
     @cached_property
     def tally(self) -> dict[str, int]:
