@@ -222,7 +222,7 @@ def _about_stages(span: Span, rules: Rules) -> Iterator[Planned]:
             status=EpisodeStatus.ACTIVE,
             patient__deceased=False,
             anchor_at__gt=span.at - timedelta(days=longest + 2),
-            anchor_at__lte=span.at,
+            anchor_at__lte=span.until,
         ),
         "patient",
     ).annotate(
