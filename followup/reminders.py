@@ -9,10 +9,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import DateField, Exists, ExpressionWrapper, F, Q
+from django.db.models import BooleanField, DateField, Exists, ExpressionWrapper, F, Q
 from django.urls import reverse
 
-from clinic import ahead, clock, languages, links, messages
+from clinic import ahead, clock, languages, links, messages, optouts
 from clinic.ahead import Planned
 from clinic.models import Category, Channel, Message, MessageRule, Patient, Site
 from clinic.models.links import Purpose
@@ -134,7 +134,7 @@ def _waiting(span: Span) -> FollowUpEventQuerySet:
             zone=F("episode__patient__site__time_zone"),
             quiet_from=F("episode__patient__site__quiet_from"),
             quiet_until=F("episode__patient__site__quiet_until"),
-            address=F("episode__patient__email"),
+            written_to=ExpressionWrapper(~optouts.no_email("episode__patient", Category.SURVEYS), BooleanField()),
         )
     )
 
@@ -176,7 +176,7 @@ def _invited_on(
     told = [one for one in said if one.kind == INVITATION]
     heard = [one.sent_at or one.due_at for one in told if one.status in HEARD]
     ahead_of = [one.due_at for one in told if one.status == MessageStatus.DUE and one.channel != Channel.PHONE]
-    if not told and event.address:
+    if not told and event.written_to:
         ahead_of = [moment for rule, moment in moments if rule.channel != Channel.PHONE]
     night = _quiet(event)
     invited = heard[:1] or [night.moved(max(moment, at), latest=end) for moment in ahead_of[:1]]
