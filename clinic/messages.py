@@ -281,7 +281,7 @@ def _prepared(message: Message, *, at: datetime) -> _Letter | End:
         if reason == TOO_LATE and message.reason:
             return End(S.FAILED, f"It could not be handed over in time. {message.reason}")
         return End(S.SKIPPED, reason)
-    if message.reason and at >= message.due_at + GIVE_UP_AFTER:
+    if message.attempts > len(AFTER_A_BREAK) and message.reason and at >= message.due_at + GIVE_UP_AFTER:
         return End(S.FAILED, f"It could not be handed over for {GIVE_UP_AFTER.days} days. {message.reason}")
     faults.point("messages.checked")
     if night := _until_morning(message, at=at):

@@ -174,7 +174,7 @@ def _invited_on(
     """The day on which the patient was invited, or will be as things stand: reminders count from it. When a person
     will phone nobody can say."""
     told = [one for one in said if one.kind == INVITATION]
-    heard = [one.sent_at or one.due_at for one in told if one.status in HEARD]
+    heard = [one.sent_at or max(one.due_at, at) for one in told if one.status in HEARD]
     ahead_of = [one.due_at for one in told if one.status == MessageStatus.DUE and one.channel != Channel.PHONE]
     if not told and event.written_to:
         ahead_of = [moment for rule, moment in moments if rule.channel != Channel.PHONE]

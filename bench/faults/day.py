@@ -18,7 +18,7 @@ from bench.faults import people, truth
 from bench.faults.judge import Deed
 from bench.faults.people import AHEAD, FORMS, FRESH, Clinic
 from bench.faults.truth import Duty
-from clinic import patients
+from clinic import optouts, patients
 from clinic.models import Patient
 from scheduling import bookings
 from scheduling.models import Appointment
@@ -133,7 +133,7 @@ def _do(what: str, to: str) -> None:
         case "moved":
             _move(patient)
         case "stopped":
-            patients.stop_email(patient, by=BY, at=now())
+            optouts.stop(patient, by=BY, at=now())
         case "died":
             patients.mark_deceased(patient, on=None, by=BY, at=now())
 

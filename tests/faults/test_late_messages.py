@@ -13,7 +13,6 @@ from tests.relays import Relay
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.xfail(strict=True, reason="It is given up after its first failure if it was due three days ago.")
 def test_a_message_that_was_due_days_ago_is_not_given_up_after_its_first_failure(patient, at, settings):
     walk.book(walk.open_episode(patient, at=at), at=at)
     reminders.queue_due(at=at)
