@@ -11,8 +11,9 @@ from django.db.models import F
 from django.urls import reverse
 from django.utils.timezone import now
 
+from clinic import bounces
 from clinic.celery import app
-from clinic.models import Message, Patient
+from clinic.models import Message, Patient, ReturnedMail
 from followup import demo
 from followup.demo import Step
 from followup.demo import patients as crowd
@@ -81,6 +82,8 @@ def test_no_name_is_in_a_log_a_figure_a_subject_or_a_task(everybody, relay, capf
         relay.answers["RCPT"] = f"550 no mailbox here for {GIVEN} {FAMILY} <{MARKER}@example.org>"
         due_again()
         every_sweep()
+        for returned in ReturnedMail.objects.filter(settled_at=None):  # the address is right after all
+            bounces.settle(returned, by="coordinator", at=now())
         relay.answers = {"DATA": "cut"}
         due_again()
         every_sweep()

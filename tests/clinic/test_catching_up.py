@@ -45,10 +45,14 @@ def reminder_of(appointment):
 
 
 def test_after_ten_minutes_of_silence_everything_is_caught_up_within_two_sweeps(patient, at, tick, settings):
-    settings.MESSAGE_KINDS = {**settings.MESSAGE_KINDS, "test.plain": "tests.clinic.test_catching_up.Plain"}
+    settings.MESSAGE_KINDS = {**settings.MESSAGE_KINDS, "test.late": "tests.clinic.test_catching_up.Plain"}
     messages.queue(
         Message(
-            site=patient.site, patient=patient, kind="test.plain", about=str(number), due_at=at + number * MINUTES / 6
+            site=patient.site,
+            patient=patient,
+            kind="test.late",
+            about=str(number),
+            due_at=at + number * MINUTES / 6,
         )
         for number in range(60)
     )
