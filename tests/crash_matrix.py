@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import time as wall_time
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from clinic.states import MessageStatus
 from dev.smtp_sink import read_ledger, running_sink
 from followup.demo import walk
 
+NO_QUIET_HOURS = {"quiet_from": wall_time(0), "quiet_until": wall_time(0)}
 PROJECT = Path(__file__).resolve().parents[1]
 POINTS = (
     "messages.connected",
@@ -152,7 +154,7 @@ def round_of_cells(to_do: list[tuple[str, str]]) -> list[Cell]:
 def write_messages(cells: list[Cell]) -> None:
     at = now()
     site, _ = Site.objects.get_or_create(
-        code="matrix", defaults={"name": "Matrix", "time_zone": "UTC", "phone": "+1 312 555 0142"}
+        code="matrix", defaults={"name": "Matrix", "time_zone": "UTC", "phone": "+1 312 555 0142", **NO_QUIET_HOURS}
     )
     patient = walk.register(site, at=at, mrn=f"matrix-{uuid.uuid4()}")
     for cell in cells:
