@@ -12,7 +12,7 @@ SERVICES := $(PY) -m dev.services run --
 
 export PORT
 .DEFAULT_GOAL := help
-.PHONY: help demo manage test check fix run rehearse bench states messages lock clean
+.PHONY: help demo manage test check fix run rehearse bench faults states messages lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -35,7 +35,7 @@ fix: $(VENV)/.dev ## what the linters can repair, and docs/states.md
 	@$(VENV)/bin/ruff format
 	@$(MAKE) --no-print-directory states
 
-run: $(VENV)/.run ## web, worker and beat against your own DATABASE_URL, REDIS_URL and EMAIL_URL
+run: $(VENV)/.run ## web, worker, beat and stand-in against your own DATABASE_URL, REDIS_URL and EMAIL_URL
 	@$(PY) -m dev.run
 
 rehearse: $(VENV)/.demo ## a clinic's two years on real input: make rehearse PATIENTS=FILE MRI=FILE ARGS="--months 26"
@@ -44,6 +44,9 @@ rehearse: $(VENV)/.demo ## a clinic's two years on real input: make rehearse PAT
 
 bench: $(VENV)/.bench ## what is fast, and how fast: make bench ONLY=name
 	@$(SERVICES) $(PY) -m bench $(if $(ONLY),--only "$(ONLY)") $(ARGS)
+
+faults: $(VENV)/.dev ## messages while everything breaks: make faults ARGS="--due 600 --kills 20 --seconds 90 --no-rival"
+	@$(PY) -m bench.faults $(ARGS)
 
 states: $(VENV)/.dev ## draw docs/states.md again from the tables of legal moves
 	@mkdir -p docs

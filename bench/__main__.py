@@ -17,14 +17,18 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 def names() -> list[str]:
-    """Every module of this package is a bench, and has a `run()` that returns name -> figure."""
-    return sorted(module.name for module in iter_modules([str(RESULTS.parent)]) if not module.name.startswith("_"))
+    """Every module of this package is a bench, with a `run()` that returns name -> figure. Packages are not."""
+    modules = iter_modules([str(RESULTS.parent)])
+    return sorted(module.name for module in modules if not (module.ispkg or module.name.startswith("_")))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", choices=names(), help="Run one bench.")
-    only = parser.parse_args().only
+    parser.add_argument("--long", action="store_true", help="Also what takes many minutes.")
+    options = parser.parse_args()
+    only = options.only
+    os.environ["BENCH_LONG"] = "1" if options.long else ""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clinic.settings")
     django.setup()
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}

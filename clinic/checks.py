@@ -1,12 +1,15 @@
 """What must be true before the service starts (`manage.py check`), and what stops it if it is not."""
 
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+
+from clinic.reports import PROVIDERS
 
 
 @register(Tags.compatibility)
@@ -21,6 +24,32 @@ def zones_are_known(**_: Any) -> list[CheckMessage]:
     if "Europe/Berlin" in available_timezones():
         return []
     return [Error("The time zone database is missing.", hint="Install the tzdata package.", id="clinic.E002")]
+
+
+SMS_LINES = ("clinic.sms.Nobody", "clinic.sms.Console", "clinic.sms.Http")
+
+
+@register(Tags.security)
+def texts_travel_safely(**_: Any) -> list[CheckMessage]:
+    url = urlsplit(settings.SMS_URL)
+    safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in settings.LOOPBACK)
+    if settings.SMS_LINE == "clinic.sms.Http" and not (safe and url.hostname and settings.SMS_TOKEN):
+        hint = "Set SMS_URL to the provider's https:// address and SMS_TOKEN to its key."
+        return [Error("Text messages have no safe way to their provider.", hint=hint, id="clinic.E004")]
+    if settings.SMS_LINE == "clinic.sms.Console" and not (settings.DEBUG or settings.DEMO):
+        return [Error("Text messages would only be shown.", hint="Set SMS_LINE=clinic.sms.Http.", id="clinic.E004")]
+    if settings.SMS_LINE not in SMS_LINES:
+        return [Error("SMS_LINE names no line.", hint=f"Use one of {', '.join(SMS_LINES)}.", id="clinic.E004")]
+    return []
+
+
+@register(Tags.security)
+def events_come_from_the_provider(**_: Any) -> list[CheckMessage]:
+    known = not settings.MAIL_PROVIDER or settings.MAIL_PROVIDER in PROVIDERS
+    if known and bool(settings.MAIL_PROVIDER) == bool(settings.MAIL_PROVIDER_SECRET):
+        return []
+    hint = f"Use one of {', '.join(PROVIDERS)} with MAIL_PROVIDER_SECRET, or leave both out."
+    return [Error("Nobody could prove to be the mail provider.", hint=hint, id="clinic.E005")]
 
 
 def stop_if_unguarded() -> None:

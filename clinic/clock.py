@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale
-from babel.dates import format_date
+from babel.dates import format_date, format_skeleton
 
 Zone = str | ZoneInfo
 
@@ -82,6 +82,16 @@ def spoken(at: datetime, zone: Zone, language: str = ENGLISH) -> str:
         return f"{short_day(local)}, {local:%H:%M} ({_place(local)})"
     day, comma = spoken_day(local.date(), language), COMMAS.get(language, ",")
     return f"{day}{comma} {local:%H:%M} ({_place(local, language)})"
+
+
+def spoken_shortly(at: datetime, zone: Zone, language: str = ENGLISH) -> str:
+    """Say an instant that is near in few letters, for a text message: "Tue 12 May, 09:30", "Di., 12. Mai, 09:30". The
+    clinic's name beside it says whose clock that is."""
+    local, comma = check_aware(at).astimezone(zone_of(zone)), COMMAS.get(language, ",")
+    day = local.date()
+    if language == ENGLISH:
+        return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]}, {local:%H:%M}"
+    return f"{format_skeleton('MMMEd', day, locale=language)}{comma} {local:%H:%M}"
 
 
 def short_day(day: date) -> str:

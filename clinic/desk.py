@@ -6,15 +6,18 @@ It does not live in `clinic.admin`, because importing that package registers pag
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.timezone import now
+
+from clinic import clock, heartbeats
 
 # What an admin class names in `section`; the navigation shows them in this order.
 PEOPLE = "Patients"
@@ -25,6 +28,7 @@ LETTERS = "Messages and links"
 HOUSE = "How this clinic works"
 SECTIONS = (PEOPLE, DAYS, CELLS, AFTERWARDS, LETTERS, HOUSE)
 
+ASK_AGAIN = timedelta(seconds=5)  # how long every page of a process believes what one of them heard
 SHOWN = 5  # rows of each queue on the first page; the rest is behind "All"
 
 
@@ -109,6 +113,50 @@ def _look(queue: Queue, user: Any, at: datetime) -> Look:
     return Look(queue=queue, count=count, lines=[queue.line(row, at) for row in first], url=queue.everything())
 
 
+@dataclass(frozen=True)
+class Silence:
+    """What every page says in red while no message goes out."""
+
+    lasting: str
+    since: str
+    tell: str
+
+
+class _Watch:
+    """Whether messages still go out: asked of the database once in a few seconds, not by each page."""
+
+    def __init__(self) -> None:
+        self.heard_at: datetime | None = None
+        self.silence: Silence | None = None
+
+    def look(self, *, at: datetime) -> Silence | None:
+        if self.heard_at is None or abs(at - self.heard_at) >= ASK_AGAIN:
+            self.silence, self.heard_at = _silence(heartbeats.listen()), at
+        return self.silence
+
+
+def _silence(heard: heartbeats.Heard) -> Silence | None:
+    pulse = heard.dispatcher
+    if not pulse.silent:
+        return None
+    tell = settings.OPERATOR or "whoever runs Pulposus at your clinic"
+    if pulse.beat_at is None:
+        return Silence("", "", tell)
+    since = " / ".join(clock.spoken(pulse.beat_at, zone) for zone in heard.zones[:3])
+    return Silence(_lasting(pulse.silence), since, tell)
+
+
+def _lasting(silence: timedelta) -> str:
+    minutes = int(silence.total_seconds() // 60)
+    for name, length in (("day", 24 * 60), ("hour", 60)):
+        if minutes >= 2 * length:
+            return f"{minutes // length} {name}s"
+    return f"{minutes} minutes"
+
+
+WATCH = _Watch()
+
+
 class PulposusAdminSite(admin.AdminSite):
     site_header = "Pulposus"
     site_title = "Pulposus"
@@ -136,6 +184,10 @@ class PulposusAdminSite(admin.AdminSite):
             for number, (title, models) in enumerate(sections.items())
             if models
         ]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        silence = WATCH.look(at=now()) if self.has_permission(request) else None
+        return {**super().each_context(request), "silence": silence}
 
     def _place(self, model: dict[str, Any]) -> tuple[int, str]:
         if "place" in model:

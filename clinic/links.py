@@ -24,7 +24,6 @@ def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-@transaction.atomic
 def link_to(row: models.Model, *, purpose: str, site: Site, expires_at: datetime | None = None) -> Link:
     """The one link of this purpose to `row`, made if there is none."""
     key = {"purpose": purpose, "about": row._meta.label, "about_id": str(row.pk)}
@@ -34,6 +33,15 @@ def link_to(row: models.Model, *, purpose: str, site: Site, expires_at: datetime
     link.token_hash = hash_of(token_of(link))
     Link.objects.bulk_create([link], ignore_conflicts=True)  # two senders at once: the first one's link stands
     return Link.objects.get(**key)
+
+
+def link_until(row: models.Model, *, purpose: str, site: Site, until: datetime) -> Link:
+    """The one link of this purpose to `row`, which ends at `until` whatever was said before."""
+    link = link_to(row, purpose=purpose, site=site, expires_at=until)
+    if link.expires_at != until:
+        link.expires_at = until
+        link.save(update_fields=["expires_at"])
+    return link
 
 
 def find(token: str, *, purpose: str, at: datetime) -> Link | None:

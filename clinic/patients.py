@@ -122,28 +122,6 @@ def mark_living(patient: Patient, *, reason: str, by: str, at: datetime) -> Pati
     return patient
 
 
-@transaction.atomic
-def stop_email(patient: Patient, *, by: str, at: datetime) -> Patient:
-    """Honour "no more e-mail" at once; asking twice keeps the first time."""
-    patient = _locked(patient)
-    if patient.email_stopped_at is None:
-        patient.email_stopped_at = at
-        patient.save(update_fields=["email_stopped_at"])
-        note(patient, was="e-mail", became="no e-mail", by=by, at=at)
-    return patient
-
-
-@transaction.atomic
-def allow_email(patient: Patient, *, by: str, at: datetime) -> Patient:
-    """The patient asked for e-mail again."""
-    patient = _locked(patient)
-    if patient.email_stopped_at is not None:
-        patient.email_stopped_at = None
-        patient.save(update_fields=["email_stopped_at"])
-        note(patient, was="no e-mail", became="e-mail", by=by, at=at)
-    return patient
-
-
 def import_file(
     path: Path | str, *, site: Site, by: str, at: datetime, progress: Progress | None = None
 ) -> ImportReport:

@@ -1,11 +1,12 @@
 """The door to the mail relay: an open line before anything is claimed, and what the relay's answer means.
 
-SMTP cannot say whether a mail was taken when the line breaks after its text began to travel (RFC 1047). So the door
+SMTP cannot say whether a mail was taken when the line breaks after the end of its text was sent (RFC 1047). So the door
 notes when that was, and answers "unknown" where nobody can know.
 """
 
 import logging
 import smtplib
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,9 @@ from django.core.mail.backends import smtp
 from clinic import faults
 
 log = logging.getLogger(__name__)
+
+END_OF_TEXT = b"\r\n.\r\n"
+FRESH = 1.0  # seconds for which a line that has just answered is taken to be open
 
 
 class Answer(Enum):
@@ -33,18 +37,33 @@ class Reply:
     line_broken: bool = False  # the trouble is the relay's, not this mail's
 
 
-class NotesData:
-    """Mixed into an SMTP client: whether the text of the latest mail had begun to travel."""
+class TooLate(smtplib.SMTPException):
+    """Whoever wanted to send was held up for so long that somebody else may soon send in their place."""
 
-    data_began = False
+
+class NotesData:
+    """Mixed into an SMTP client: whether the whole text of the latest mail was handed to the line, and the moment (of
+    this machine's own clock) after which it must not begin to be."""
+
+    data_ended = False
+    begin_by: float | None = None
 
     def data(self, msg: Any) -> Any:
-        self.data_began = True
-        return super().data(msg)  # type: ignore[misc]
+        if self.begin_by is not None and time.monotonic() > self.begin_by:
+            raise TooLate
+        faults.point("messages.before_data")
+        answer = super().data(msg)  # type: ignore[misc]
+        faults.point("messages.after_data")
+        return answer
+
+    def send(self, s: Any) -> None:
+        if isinstance(s, bytes) and s.endswith(END_OF_TEXT):
+            self.data_ended = True
+        super().send(s)  # type: ignore[misc]
 
 
 class EmailBackend(smtp.EmailBackend):
-    """Django's SMTP backend with a client that notes when DATA began."""
+    """Django's SMTP backend with a client that notes how far the text got."""
 
     @property
     def connection_class(self) -> type:
@@ -56,6 +75,7 @@ class Relay:
 
     def __init__(self) -> None:
         self.backend = get_connection()
+        self.answered_at = 0.0
 
     @property
     def client(self) -> smtplib.SMTP | None:
@@ -66,7 +86,7 @@ class Relay:
         """Whether the line is open, opened again if it had been closed. Asked before each claim, never after: a
         worker that claims first and then waits for a line can lose its lease to another and both send."""
         if self.client and not self._answers():
-            self.close()
+            self._hang_up()
         try:
             self.backend.open()
         except OSError as fault:  # every smtplib error is one
@@ -75,14 +95,25 @@ class Relay:
         return True
 
     def _answers(self) -> bool:
+        if time.monotonic() - self.answered_at < FRESH:
+            return True
         try:
             return bool(self.client and self.client.noop()[0] == 250)
         except OSError:
             return False
 
-    def send(self, email: EmailMessage) -> Reply:
-        if self.client:
-            self.client.data_began = False  # type: ignore[attr-defined]
+    def send(self, email: EmailMessage, *, begin_by: float | None = None) -> Reply:
+        """Hand `email` over on the open line. Its text does not begin to travel after `begin_by` (time.monotonic)."""
+        client: Any = self.client
+        if isinstance(self.backend, smtp.EmailBackend) and client is None:
+            return Reply(Answer.LATER, "The line to the mail relay was closed.", line_broken=True)
+        if isinstance(client, NotesData):
+            client.data_ended, client.begin_by = False, begin_by
+        reply = self._handed_over(email)
+        self.answered_at = 0.0 if reply.line_broken else time.monotonic()
+        return reply
+
+    def _handed_over(self, email: EmailMessage) -> Reply:
         try:
             self.backend.send_messages([email])
         except smtplib.SMTPRecipientsRefused as refused:
@@ -98,9 +129,15 @@ class Relay:
 
     def _broke(self, fault: Exception) -> Reply:
         words = f"The line to the mail relay broke ({type(fault).__name__})."
-        began = self.client.data_began if isinstance(self.client, NotesData) else True
-        self.close()
-        return Reply(Answer.UNKNOWN if began else Answer.LATER, words, line_broken=True)
+        ended = self.client.data_ended if isinstance(self.client, NotesData) else True
+        self._hang_up()
+        return Reply(Answer.UNKNOWN if ended else Answer.LATER, words, line_broken=True)
+
+    def _hang_up(self) -> None:
+        """Without a word: whoever did not answer just now would only keep us waiting for an answer to QUIT."""
+        if self.client:
+            self.client.close()
+            self.backend.connection = None  # type: ignore[attr-defined]
 
     def close(self) -> None:
         with suppress(OSError):

@@ -19,6 +19,10 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "practitioner": KEEP,
         "link": ("view", "change"),
         "message": ("view", "change"),  # settled by hand, where nobody can know from here
+        "optout": READ,  # chosen on the patient's page
+        "returnedmail": ("view", "change"),
+        "deliveryevent": READ,
+        "messagerule": READ,  # administrators change what is sent when
         "site": READ,
         "statuschange": READ,
     },
@@ -38,6 +42,7 @@ DESK: dict[str, dict[str, tuple[str, ...]]] = {
         "openinghours": KEEP,
         "holiday": KEEP,
         "closure": KEEP,
+        "moverequest": ("view", "change"),  # asked by patients, settled by who moves the visit
         "waitlistentry": KEEP,
         "waitlistoffer": ("view", "change"),  # answered for a patient who was phoned
         "freedtime": READ,

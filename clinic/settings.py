@@ -140,6 +140,16 @@ CELERY_BEAT_SCHEDULE["clinic.forget_answers"] = {
     "schedule": timedelta(hours=1),
     "options": {"expires": 60},
 }
+CELERY_BEAT_SCHEDULE["clinic.read_bounces"] = {
+    "task": "clinic.read_bounces",
+    "schedule": timedelta(minutes=1),
+    "options": {"expires": 60},
+}
+
+# --- Watching: who looks whether all of this still runs (docs/running.md) --------------------------------------------
+SILENT_AFTER = timedelta(seconds=env.int("SILENT_SECONDS", default=600))  # no delivery has run: red banner, 503
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # /metrics is told to nobody without it
+OPERATOR = env.str("OPERATOR", default="")  # whom the desk says to tell, in words
 
 # --- Messages --------------------------------------------------------------------------------------------------------
 relay = env.email_url("EMAIL_URL", default="smtp://127.0.0.1:25")
@@ -147,21 +157,57 @@ vars().update(relay)  # EMAIL_HOST, EMAIL_PORT and whatever else the address say
 EMAIL_BACKEND = relay["EMAIL_BACKEND"]
 if EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "clinic.relay.EmailBackend"  # the same, but it knows how far a mail got when the line breaks
-EMAIL_TIMEOUT = 20  # seconds; shorter than MESSAGE_LEASE, which must outlive any send that still may succeed
-MESSAGE_LEASE = timedelta(seconds=180)
+# Half of the lease is longer than this timeout and the time after which the relay drops a silent client, together.
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT_SECONDS", default=20)
+MESSAGE_LEASE = timedelta(seconds=env.int("MESSAGE_LEASE_SECONDS", default=180))
+# Where a mail that nobody is sure of is looked up: clinic.ledger.PostfixLog, ProviderEvents, or NoLedger.
+DELIVERY_LEDGER = env.str("DELIVERY_LEDGER", default="clinic.ledger.NoLedger")
+SINK_LEDGER = env.str("SINK_LEDGER", default="")  # for clinic.ledger.SinkLedger: demo and tests only
+# So many may leave in a minute, in all and to one mail domain, whatever the number of workers. 0: as many as can.
+MESSAGES_PER_MINUTE = env.int("MESSAGES_PER_MINUTE", default=0)
+DOMAIN_MESSAGES_PER_MINUTE = env.int("DOMAIN_MESSAGES_PER_MINUTE", default=0)
+# Named places in the code where tests and fault runs kill, stop, hang or trip a process (clinic.faults).
+FAULT_POINTS = env.dict("FAULT_POINTS", default={})
+if (FAULT_POINTS or SINK_LEDGER) and not (DEBUG or DEMO):
+    raise ImproperlyConfigured("FAULT_POINTS and SINK_LEDGER are for tests and the demo: unset them.")
+# What each channel sends through, in this order. A call is made by a person.
+MESSAGE_LINES = {"email": "clinic.relay.Relay", "sms": "clinic.sms.line"}
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Pulposus <clinic@localhost>")
+# SMS: none until a provider is named. "clinic.sms.Http" posts to SMS_URL; "clinic.sms.Console" only shows them.
+SMS_LINE = env.str("SMS_LINE", default="clinic.sms.Nobody")
+SMS_URL = env.str("SMS_URL", default="")
+SMS_TOKEN = env.str("SMS_TOKEN", default="")
+SMS_SENDER = env.str("SMS_SENDER", default="")
+SMS_FORMAT = env.str("SMS_FORMAT", default="json")  # or form
+SMS_FIELDS = env.dict(
+    "SMS_FIELDS", default={"to": "to", "text": "text", "reference": "reference", "sender": "sender"}
+)  # what the provider calls them; one that is left out is not sent
+SMS_TIMEOUT = env.int("SMS_TIMEOUT_SECONDS", default=10)
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})  # where a secret may travel without TLS
+# What came back: events of the mail provider (posted to /hooks/mail/, see clinic.hooks), and reports in a Maildir.
+MAIL_PROVIDER = env.str("MAIL_PROVIDER", default="")
+MAIL_PROVIDER_SECRET = env.str("MAIL_PROVIDER_SECRET", default="")
+ANYMAIL = {  # who signs gives a key; the others send user:password
+    "MAILGUN_WEBHOOK_SIGNING_KEY": MAIL_PROVIDER_SECRET,
+    "WEBHOOK_SECRET": "" if MAIL_PROVIDER == "mailgun" else MAIL_PROVIDER_SECRET,
+}
+BOUNCE_MAILDIR = env.str("BOUNCE_MAILDIR", default="")
 # Every kind of message a patient can get: its name, and the class that decides and renders it at the moment of sending.
 MESSAGE_KINDS = {
     "appointment.booked": "scheduling.reminders.Booked",
     "appointment.moved": "scheduling.reminders.Moved",
     "appointment.cancelled": "scheduling.reminders.Cancelled",
+    "appointment.preparation": "scheduling.reminders.Preparation",
     "appointment.reminder": "scheduling.reminders.Reminder",
+    "appointment.unconfirmed": "scheduling.reminders.Unconfirmed",
     "waitlist.offer": "scheduling.reminders.WaitlistOffered",
     "survey.invitation": "followup.reminders.SurveyInvitation",
     "survey.reminder": "followup.reminders.SurveyReminder",
     "recovery.stage": "followup.reminders.RecoveryStage",
     "mri.due": "followup.reminders.MriDue",
 }
+# Who can say what will fall due, as things stand: `clinic.ahead` asks them.
+MESSAGE_PLANNERS = ("scheduling.reminders.forecast", "followup.reminders.forecast")
 
 FEED_SOURCES = ("followup.feeds.stages_of",)  # what a patient's calendar shows beside appointments
 
@@ -191,7 +237,7 @@ SECURE_SSL_REDIRECT = SERVED_OVER_TLS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_TLS
 SECURE_HSTS_SECONDS = 31_536_000 if SERVED_OVER_TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_TLS
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # probes come from inside, without TLS
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^healthz$", r"^metrics$"]  # probes come from inside, without TLS
 if env.bool("SECURE_PROXY", default=False):  # only behind a proxy that sets and strips this header itself
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"

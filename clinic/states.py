@@ -22,5 +22,13 @@ MESSAGE_MOVES: dict[str, set[str]] = {
     S.UNKNOWN: {S.SENT, S.DUE, S.SKIPPED},
     S.SENT: set(),
     S.SKIPPED: set(),
-    S.FAILED: {S.DUE},
+    S.FAILED: {S.DUE, S.SKIPPED},
+}
+
+# What a person says by phone (`clinic.phone`): no worker ever holds it.
+CALL_MOVES: dict[str, set[str]] = {
+    S.DUE: {S.SENT, S.SKIPPED, S.FAILED},
+    S.SENT: set(),
+    S.SKIPPED: set(),
+    S.FAILED: {S.DUE, S.SKIPPED},
 }

@@ -6,7 +6,7 @@ from django.utils.module_loading import import_string
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from clinic import views
+from clinic import hooks, preferences, probes, views
 from clinic.api.views import Docs
 
 api = DefaultRouter()
@@ -15,8 +15,14 @@ for part in ("clinic.api.views", "scheduling.api.views", "followup.api.views"):
 
 urlpatterns = [
     path("", views.home, name="home"),
-    path("livez", views.livez, name="livez"),
-    path("readyz", views.readyz, name="readyz"),
+    path("hooks/mail/", hooks.mail_events, name="mail-events"),
+    path("p/<str:token>/", preferences.enter, name="preferences"),
+    path("p/<str:token>/stop/<str:category>/", preferences.one_click, name="one-click"),
+    path("p/<str:slot>/messages/", preferences.page, name="preferences-page"),
+    path("livez", probes.livez, name="livez"),
+    path("readyz", probes.readyz, name="readyz"),
+    path("healthz", probes.healthz, name="healthz"),
+    path("metrics", probes.figures, name="metrics"),
     path("demo/inbox/", views.inbox, name="demo-inbox"),
     path("demo/inbox/<str:key>/", views.inbox_mail, name="demo-mail"),
     path("admin/", admin.site.urls),

@@ -1,22 +1,17 @@
-"""Pages that belong to the service itself: the front page, the two probes, the demo's inbox, and what is shown when
-something cannot be."""
+"""Pages that belong to the service itself: the front page, the demo's inbox, and what is shown when something cannot
+be."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache as shared_cache
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.dateparse import parse_datetime
-from django.utils.timezone import now
 from django.views import csrf, defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -29,53 +24,6 @@ INBOX_SHOWS = 200
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     return render(request, "clinic/home.html", {"demo": settings.DEMO})
-
-
-@never_cache
-@require_safe
-def livez(request: HttpRequest) -> HttpResponse:
-    """The process answers. Says nothing of what it depends on: a restart would not mend that."""
-    return HttpResponse("ok\n", content_type="text/plain")
-
-
-@never_cache
-@require_safe
-def readyz(request: HttpRequest) -> HttpResponse:
-    """The service can do its work: send it requests. How long ago each sweep went through is for people to judge."""
-    try:
-        behind = _migrations_to_apply()
-    except DatabaseError:
-        return JsonResponse({"ready": False, "why": "The database does not answer."}, status=503)
-    if behind:
-        return JsonResponse({"ready": False, "why": "Migrations are waiting to be applied."}, status=503)
-    return JsonResponse({"ready": True, "seconds_since_sweep": _seconds_since_sweep()})
-
-
-def _migrations_to_apply() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    try:
-        _all_applied()
-    except LookupError:
-        return True
-    return False
-
-
-@cache
-def _all_applied() -> None:
-    """Once true of a process it stays true, and only a true answer is remembered: asking again costs 50 ms."""
-    executor = MigrationExecutor(connection)
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        raise LookupError
-
-
-def _seconds_since_sweep() -> dict[str, int | None]:
-    try:
-        beats = {name: shared_cache.get(f"last:{name}") for name in settings.CELERY_BEAT_SCHEDULE}
-    except Exception:  # the cache only informs; each of its backends fails in a way of its own
-        beats = dict.fromkeys(settings.CELERY_BEAT_SCHEDULE)
-    at = now()
-    return {name: int((at - parse_datetime(beat)).total_seconds()) if beat else None for name, beat in beats.items()}
 
 
 @never_cache

@@ -99,7 +99,7 @@ def demo(port: int) -> None:
         prepare(env)
         stack.enter_context(findable(env))
 
-        say("starting web, worker and beat")
+        say("starting web, worker, beat and stand-in")
         together = stack.enter_context(Together(env, LOGS))
         for name, command in service_commands(f"127.0.0.1:{port}", FOLDER).items():
             together.start(name, *command)

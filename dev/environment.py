@@ -34,6 +34,8 @@ def demo(*, port: int, mail_port: int, folder: Path) -> dict[str, str]:
         "DEMO_PASSWORD": os.environ.get("DEMO_PASSWORD") or kept["DEMO_PASSWORD"],
         "DEMO_MAILDIR": str(folder / "mail"),
         "EMAIL_URL": f"smtp://127.0.0.1:{mail_port}",
+        "DELIVERY_LEDGER": "clinic.ledger.SinkLedger",
+        "SINK_LEDGER": str(folder / "mail.ledger"),
         "DEFAULT_FROM_EMAIL": "Demo clinic <clinic@example.org>",
         "BASE_URL": f"http://127.0.0.1:{port}",
         "ALLOWED_HOSTS": "127.0.0.1,localhost",

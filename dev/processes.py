@@ -1,4 +1,4 @@
-"""Web, worker and beat side by side: started together, stopped together, and the first to die is named."""
+"""Web, worker, beat and stand-in side by side: started together, stopped together, and the first to die is named."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def kill_group(leader: int) -> None:
 
 
 def service_commands(bind: str, state: Path) -> dict[str, list[str]]:
-    """The three processes of the service, as docker-compose.yml starts them too."""
+    """The processes of the service, as docker-compose.yml starts them too."""
     python = sys.executable
     web = [python, "-m", "gunicorn", "--bind", bind]
     if os.environ.get("DEBUG", "0").lower() in ("1", "true", "yes", "on"):
@@ -129,4 +129,5 @@ def service_commands(bind: str, state: Path) -> dict[str, list[str]]:
         "web": web,
         "worker": [*celery, "worker", "--concurrency", "2", "--loglevel", "INFO"],
         "beat": [*celery, "beat", "--schedule", str(state / "beat-schedule"), "--loglevel", "INFO"],
+        "stand-in": [python, "manage.py", "stand_in"],
     }

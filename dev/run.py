@@ -1,4 +1,4 @@
-"""`make run`: web, worker and beat against servers of your own, as named by the environment or by .env.
+"""`make run`: web, worker, beat and stand-in against servers of your own, as named by the environment or by .env.
 
 Nothing is migrated or seeded; docs/running.md says what a new database needs.
 """
@@ -34,7 +34,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as state, Together({}) as together:
             for name, command in service_commands(bind, Path(state)).items():
                 together.start(name, *command)
-            print(f"http://{bind}/  Ctrl-C stops web, worker and beat.", flush=True)
+            print(f"http://{bind}/  Ctrl-C stops web, worker, beat and stand-in.", flush=True)
             child = together.wait()
             print(f"make run: {child.name} ended by itself (exit {child.process.returncode}).", file=sys.stderr)
     except Stopped:

@@ -8,7 +8,8 @@ from django.db import transaction
 from django.db.models import Case, Count, DateField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Least
 
-from clinic import clock
+from clinic import clock, optouts
+from clinic.models import Category
 from clinic.status import StepRefused
 from followup import events
 from followup.models import CallAttempt, FollowUpEvent
@@ -31,7 +32,7 @@ WHY_MISSED: dict[str, str] = {
 def queue(*, at: datetime) -> FollowUpEventQuerySet:
     """The surveys to phone about now, with dates, `call_from` and `attempts`; the one that closes first on top. Who
     cannot be written to is called as soon as the survey is due to be asked."""
-    unwritable = Q(episode__patient__email="") | Q(episode__patient__email_stopped_at__isnull=False)
+    unwritable = optouts.no_email("episode__patient", Category.SURVEYS)
     return (
         FollowUpEvent.objects.with_dates()
         .with_today(at)

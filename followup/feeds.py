@@ -10,7 +10,8 @@ from django.utils.translation import gettext
 from clinic import clock
 from clinic.models import Patient
 from followup import recovery
-from scheduling.feeds import CONFIRMED, Entry, uid_of
+from scheduling.feeds import uid_of
+from scheduling.invites import CONFIRMED, Entry
 from scheduling.models import Episode
 from scheduling.states import EpisodeStatus
 

@@ -1,18 +1,23 @@
 """Who should hear from us after the injection now: a survey or a symptom check to answer, a new stage of activity, a
-scan to book. Leaves one Message for each."""
+scan to book. What is said when stands in the site's rules. Leaves one Message for each; the same derivation says what
+will be said (`forecast`)."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time, timedelta
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import BooleanField, DateField, Exists, ExpressionWrapper, F, Q
 from django.urls import reverse
 
-from clinic import clock, languages, links, messages
-from clinic.models import Message
+from clinic import ahead, clock, languages, links, messages, optouts
+from clinic.ahead import Planned
+from clinic.models import Category, Channel, Message, MessageRule, Patient, Site
 from clinic.models.links import Purpose
+from clinic.quiet import Quiet
+from clinic.rules import OFF
 from clinic.states import MessageStatus
 from followup import events
 from followup.models import FollowUpEvent, RestrictionStage
@@ -22,44 +27,103 @@ from scheduling.models import Episode
 from scheduling.states import AppointmentStatus, EpisodeStatus
 
 INVITATION, REMINDER, STAGE, SCAN = "survey.invitation", "survey.reminder", "recovery.stage", "mri.due"
-HOUR = time(9)  # on the clinic's clock
-DAYS_AFTER = {"+7": 7, "+14": 14}  # from the invitation; after the last one a coordinator calls (`followup.calls`)
+KINDS = (INVITATION, REMINDER, STAGE, SCAN)
+FIRST = {  # what is said first about each kind of event, by its rule
+    EventKind.MRI: (SCAN, "call"),
+    EventKind.SURVEY: (INVITATION, "invite"),
+    EventKind.SYMPTOM_CHECK: (INVITATION, "check"),
+}
 OPEN_STAGE = 14  # days in which the start of a stage without an end is still news
 
-SAID = ("about", "kind", "occasion", "version", "status", "due_at", "sent_at")
+SAID = ("about", "kind", "occasion", "version", "channel", "status", "due_at", "sent_at")
 HEARD = (MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.UNKNOWN)
 NOT_COMING = (AppointmentStatus.CANCELLED, AppointmentStatus.NOSHOW)
+
+Rules = dict[int, list[MessageRule]]
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is asked about: what is due from `at`, up to `until`, for whom."""
+
+    at: datetime
+    until: datetime
+    sites: Collection[Site] | None = None
+    patient: Patient | None = None
+
+    @property
+    def days(self) -> int:
+        """How many local days later the last moment lies, or one more."""
+        return (self.until - self.at).days + 1 if self.until > self.at else 0
+
+    def of(self, rows: Any, path: str) -> Any:
+        """Those of `rows` whose patient, at the end of `path`, is asked about."""
+        if self.sites is not None:
+            rows = rows.filter(**{f"{path}__site__in": self.sites})
+        return rows if self.patient is None else rows.filter(**{path: self.patient})
 
 
 def queue_due(*, at: datetime) -> int:
     """Queue what patients should hear and have not been told. Returns how many."""
-    return messages.queue([*_about_events(at), *_about_stages(at)])
+    return messages.queue(ahead.due(_planned(Span(at, at)), at=at))
 
 
-def _about_events(at: datetime) -> Iterator[Message]:
-    waiting = list(_waiting(at))
+def forecast(
+    *,
+    at: datetime,
+    until: datetime,
+    sites: Collection[Site] | None = None,
+    patient: Patient | None = None,
+    overdue: bool = False,
+) -> Iterator[Message]:
+    """What `queue_due` will queue after `at` and not after `until`, if nothing else happens and what is sent arrives;
+    with `overdue` also what it would queue at `at`."""
+    planned = _planned(Span(at, until, sites, patient))
+    return ahead.coming(planned, at=at, until=until, overdue=overdue)
+
+
+def _planned(span: Span) -> Iterator[Planned]:
+    rules = MessageRule.objects.by_site(KINDS)
+    yield from _about_events(span, rules)
+    yield from _about_stages(span, rules)
+
+
+def _about_events(span: Span, rules: Rules) -> Iterator[Planned]:
+    waiting = list(_waiting(span))
     said = _said(waiting, INVITATION, REMINDER, SCAN)
     for event in waiting:
         # What was skipped is not said again for the same window; once the window has moved it may be.
         window = event.optimal_opens_on.toordinal()
         stands = [one for one in said[str(event.pk)] if one.status != MessageStatus.SKIPPED or one.version == window]
-        for kind, occasion, due_at, until in _wanted(event, stands):
-            if due_at <= at and (kind, occasion) not in {(one.kind, one.occasion) for one in stands}:
-                yield _message(event, kind, occasion, version=window, due_at=due_at, not_after=until)
+        spoken = {(one.kind, one.occasion) for one in stands}
+        about = [rule for rule in rules.get(event.site_id, ()) if _concerns(rule, event)]
+        if all((rule.kind, rule.occasion) in spoken for rule in about):
+            continue
+        for rule, due_at, until in _wanted(event, stands, about, at=span.at):
+            if (rule.kind, rule.occasion) not in spoken:
+                message = _message(event, rule, rule.occasion, version=window, due_at=due_at, not_after=until)
+                yield Planned(message, _quiet(event), latest=until)
 
 
-def _waiting(at: datetime) -> FollowUpEventQuerySet:
-    """Open events inside their window, of patients in care: those before the injection while it is ahead, those after
-    it once it has happened. An MRI is called for as soon as it may be made, so that a good day can still be found."""
+def _concerns(rule: MessageRule, event: FollowUpEvent) -> bool:
+    """A symptom check is of its day, and is not asked for again; a survey is."""
+    first = (rule.kind, rule.occasion) == FIRST[EventKind(event.kind)]
+    return first or (rule.kind == REMINDER and event.kind == EventKind.SURVEY)
+
+
+def _waiting(span: Span) -> FollowUpEventQuerySet:
+    """Open events whose window opens in time, of patients in care: those before the injection while it is ahead, those
+    after it once it has happened. An MRI is called for as soon as it may be made, so that a good day can still be
+    found."""
+    by_then = ExpressionWrapper(F("today") + span.days, output_field=DateField())
+    rows = FollowUpEvent.objects.with_dates().with_today(span.at)
     return (
-        FollowUpEvent.objects.with_dates()
-        .with_today(at)
+        span.of(rows, "episode__patient")
         .filter(
             Q(episode__injected=True, episode__status=EpisodeStatus.ACTIVE, offset__gt=0)
             | Q(episode__injected=False, episode__status=EpisodeStatus.PLANNED, offset__lte=0),
-            Q(kind=EventKind.MRI, opens_on__lte=F("today"))
-            & (Q(appointment=None) | Q(appointment__status__in=NOT_COMING))
-            | ~Q(kind=EventKind.MRI) & Q(optimal_opens_on__lte=F("today")),
+            Q(kind=EventKind.MRI, opens_on__lte=by_then) & (Q(appointment=None) | Q(appointment__status__in=NOT_COMING))
+            | ~Q(kind=EventKind.MRI) & Q(optimal_opens_on__lte=by_then),
             status=EventStatus.OPEN,
             episode__patient__deceased=False,
             closes_on__gte=F("today"),
@@ -68,24 +132,59 @@ def _waiting(at: datetime) -> FollowUpEventQuerySet:
             patient_id=F("episode__patient_id"),
             site_id=F("episode__patient__site_id"),
             zone=F("episode__patient__site__time_zone"),
+            quiet_from=F("episode__patient__site__quiet_from"),
+            quiet_until=F("episode__patient__site__quiet_until"),
+            written_to=ExpressionWrapper(~optouts.no_email("episode__patient", Category.SURVEYS), BooleanField()),
         )
     )
 
 
-def _wanted(event: Any, said: list[Message]) -> Iterator[tuple[str, str, datetime, datetime]]:
+def _wanted(
+    event: Any, said: list[Message], rules: list[MessageRule], *, at: datetime
+) -> Iterator[tuple[MessageRule, datetime, datetime]]:
     """What is to be said about `event`, from when on, and until when it is of use."""
-    zone = event.zone
-    end = clock.day_bounds(event.closes_on, zone)[1]
-    if event.kind == EventKind.MRI:
-        yield SCAN, "call", clock.at_local(event.opens_on, HOUR, zone), end
-        return
-    yield INVITATION, "invite", clock.at_local(event.optimal_opens_on, HOUR, zone), end
-    invited = [one for one in said if one.kind == INVITATION and one.status in HEARD]
-    if event.kind == EventKind.SURVEY and invited:  # a symptom check is of its day, and is not asked for again
-        day = clock.local_date(invited[0].sent_at or invited[0].due_at, zone)
-        moments = [clock.at_local(day + timedelta(days=days), HOUR, zone) for days in DAYS_AFTER.values()]
-        # After an outage: the latest one only.
-        yield from zip((REMINDER, REMINDER), DAYS_AFTER, moments, [*moments[1:], end], strict=True)
+    end = clock.day_bounds(event.closes_on, event.zone)[1]
+    opens_on = event.opens_on if event.kind == EventKind.MRI else event.optimal_opens_on
+    moments = _moments(event, [rule for rule in rules if rule.kind != REMINDER], opens_on, end)
+    yield from _in_time(moments, end)
+    reminders = [rule for rule in rules if rule.kind == REMINDER]
+    if reminders and (invited_on := _invited_on(event, said, moments, end=end, at=at)):
+        yield from _in_time(_moments(event, reminders, invited_on, end), end)
+
+
+def _moments(event: Any, rules: list[MessageRule], day: date, end: datetime) -> list[tuple[MessageRule, datetime]]:
+    """When each of these rules comes due, counted from `day`: before the end, and not before it was switched on."""
+    quiet = _quiet(event)
+    found = [(rule, rule.out_of(quiet, rule.after(day, event.zone), latest=end)) for rule in rules]
+    timely = [(rule, moment) for rule, moment in found if moment < end and (rule.since is None or rule.since < moment)]
+    return sorted(timely, key=lambda pair: pair[1])
+
+
+def _in_time(
+    moments: Sequence[tuple[MessageRule, datetime]], end: datetime
+) -> Iterator[tuple[MessageRule, datetime, datetime]]:
+    """Each until the next one, because after an outage only the latest is of use; the last until the end."""
+    for place, (rule, moment) in enumerate(moments, start=1):
+        yield rule, moment, moments[place][1] if place < len(moments) else end
+
+
+def _invited_on(
+    event: Any, said: list[Message], moments: Sequence[tuple[MessageRule, datetime]], *, end: datetime, at: datetime
+) -> date | None:
+    """The day on which the patient was invited, or will be as things stand: reminders count from it. When a person
+    will phone nobody can say."""
+    told = [one for one in said if one.kind == INVITATION]
+    heard = [one.sent_at or max(one.due_at, at) for one in told if one.status in HEARD]
+    ahead_of = [one.due_at for one in told if one.status == MessageStatus.DUE and one.channel != Channel.PHONE]
+    if not told and event.written_to:
+        ahead_of = [moment for rule, moment in moments if rule.channel != Channel.PHONE]
+    night = _quiet(event)
+    invited = heard[:1] or [night.moved(max(moment, at), latest=end) for moment in ahead_of[:1]]
+    return clock.local_date(invited[0], event.zone) if invited else None
+
+
+def _quiet(row: Any) -> Quiet:
+    return Quiet(row.quiet_from, row.quiet_until, row.zone)
 
 
 def _said(rows: Iterable[FollowUpEvent | Episode], *kinds: str) -> dict[str, list[Message]]:
@@ -96,42 +195,62 @@ def _said(rows: Iterable[FollowUpEvent | Episode], *kinds: str) -> dict[str, lis
     return said
 
 
-def _message(row: Any, kind: str, occasion: str, *, version: int, due_at: datetime, not_after: datetime) -> Message:
+def _message(
+    row: Any, rule: MessageRule, occasion: str, *, version: int, due_at: datetime, not_after: datetime
+) -> Message:
     return Message(
         site_id=row.site_id,
         patient_id=row.patient_id,
-        kind=kind,
+        kind=rule.kind,
         about=str(row.pk),
         occasion=occasion,
         version=version,
+        channel=rule.channel,
         due_at=due_at,
         not_after=not_after,
     )
 
 
-def _about_stages(at: datetime) -> Iterator[Message]:
+def _about_stages(span: Span, rules: Rules) -> Iterator[Planned]:
     stages: dict[int, list[RestrictionStage]] = defaultdict(list)
     for stage in RestrictionStage.objects.filter(tell_patient=True):
         stages[stage.protocol_id].append(stage)
     longest = max((_last_day(stage) for each in stages.values() for stage in each), default=0)
-    recovering = Episode.objects.filter(
-        injected=True,
-        status=EpisodeStatus.ACTIVE,
-        patient__deceased=False,
-        anchor_at__gt=at - timedelta(days=longest + 2),
-        anchor_at__lte=at,
-    ).annotate(site_id=F("patient__site_id"), zone=F("patient__site__time_zone"))
+    recovering = span.of(
+        Episode.objects.filter(
+            injected=True,
+            status=EpisodeStatus.ACTIVE,
+            patient__deceased=False,
+            anchor_at__gt=span.at - timedelta(days=longest + 2),
+            anchor_at__lte=span.until,
+        ),
+        "patient",
+    ).annotate(
+        site_id=F("patient__site_id"),
+        zone=F("patient__site__time_zone"),
+        quiet_from=F("patient__site__quiet_from"),
+        quiet_until=F("patient__site__quiet_until"),
+    )
     said = _said(recovering, STAGE)
     for episode in recovering:
         told = {one.occasion for one in said[str(episode.pk)]}
-        zone, anchor_at = episode.zone, episode.anchor_at
-        assert anchor_at is not None  # noqa: S101 - asked for above
-        first = clock.local_date(anchor_at, zone)
-        for stage in stages[episode.protocol_id]:
-            due_at = max(anchor_at, clock.at_local(first + timedelta(days=stage.first_day), HOUR, zone))
-            until = clock.day_bounds(first + timedelta(days=_last_day(stage)), zone)[1]
-            if stage.code not in told and due_at <= at < until:
-                yield _message(episode, STAGE, stage.code, version=1, due_at=due_at, not_after=until)
+        rule = next((rule for rule in rules.get(episode.site_id, ()) if rule.kind == STAGE), None)
+        if rule is not None:
+            for stage in stages[episode.protocol_id]:
+                if stage.code not in told:
+                    yield from _about_stage(episode, stage, rule, span)
+
+
+def _about_stage(episode: Any, stage: RestrictionStage, rule: MessageRule, span: Span) -> Iterator[Planned]:
+    zone, quiet = episode.zone, _quiet(episode)
+    first = clock.local_date(episode.anchor_at, zone)
+    until = clock.day_bounds(first + timedelta(days=_last_day(stage)), zone)[1]
+    moment = rule.after(first + timedelta(days=stage.first_day), zone)
+    just_now = moment <= episode.anchor_at  # the patient is still with us, and goes home with it
+    due_at = episode.anchor_at if just_now else rule.out_of(quiet, moment, latest=until)
+    if due_at < until and span.at < until and (rule.since is None or rule.since < due_at):
+        message = _message(episode, rule, stage.code, version=1, due_at=due_at, not_after=until)
+        yield Planned(message, quiet, latest=until, caused=just_now)
 
 
 def _last_day(stage: RestrictionStage) -> int:
@@ -154,7 +273,8 @@ WHY_NO_CARE: dict[str, str] = {
 class AboutEvent(messages.Kind):
     def still_wanted(self, message: Message, *, at: datetime) -> str:
         event = _event(message)
-        if reason := WHY_CLOSED.get(event.status) or WHY_NO_CARE.get(event.episode.status):
+        off = OFF if event.off else ""
+        if reason := off or WHY_CLOSED.get(event.status) or WHY_NO_CARE.get(event.episode.status):
             return reason
         if event.due_on is None:
             return "The injection has no date any more."
@@ -171,6 +291,8 @@ class AboutEvent(messages.Kind):
 
 
 class SurveyInvitation(AboutEvent):
+    category = Category.SURVEYS
+
     def words(self, message: Message, *, at: datetime) -> dict[str, Any]:
         event = _event(message)
         # No expiry is written on the link: the page asks the event, whose window may still move.
@@ -199,7 +321,12 @@ class MriDue(AboutEvent):
 
 
 class RecoveryStage(messages.Kind):
+    category = Category.RECOVERY
+    by_sms = False
+
     def still_wanted(self, message: Message, *, at: datetime) -> str:
+        if _off(message).exists():
+            return OFF
         episode = Episode.objects.get(pk=message.about)
         if not episode.injected:
             return "There was no injection."
@@ -215,10 +342,16 @@ class RecoveryStage(messages.Kind):
         return {"advice": languages.shipped(stage.advice, otherwise=message.site.language), "last": last}
 
 
-def _event(message: Message) -> FollowUpEvent:
+def _off(message: Message) -> Any:
+    """The rule that the message came of, if it has been switched off since."""
+    rows = MessageRule.objects.filter(site=message.site_id, kind=message.kind, in_use=False)
+    return rows if message.kind == STAGE else rows.filter(occasion=message.occasion)
+
+
+def _event(message: Message) -> Any:
     """Read once for each try, so that what was checked is what is said."""
     kept = vars(message)
     if "event" not in kept:
         dated = FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "appointment")
-        kept["event"] = dated.get(pk=message.about)
+        kept["event"] = dated.annotate(off=Exists(_off(message))).get(pk=message.about)
     return kept["event"]

@@ -7,8 +7,7 @@ import hashlib
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -17,16 +16,17 @@ from django.urls import reverse
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext
-from icalendar import Calendar, Event
+from icalendar import Calendar
 
 from clinic import languages, links
 from clinic.models import Link, Patient, Practitioner, Site
 from clinic.models.links import Purpose
 from clinic.text import clean
+from scheduling.invites import CANCELLED, CONFIRMED, Entry, entry_of, event_of, plain, status_of
 from scheduling.models import Appointment, Closure, Episode, Reservation, Resource
 from scheduling.models.appointment import ReservationKind
 from scheduling.models.protocol import ResourceKind
-from scheduling.states import APPOINTMENT_LIVE, AppointmentStatus
+from scheduling.states import APPOINTMENT_LIVE
 
 BACK, AHEAD = timedelta(days=30), timedelta(days=400)
 CANCELLED_FOR = timedelta(days=30)  # calendars that poll once a day must get to see that something was called off
@@ -38,25 +38,8 @@ PLACES = (
     ResourceKind.RECOVERY_BAY,
     ResourceKind.MRI_SCANNER,
 )
-TENTATIVE, CONFIRMED, CANCELLED = "TENTATIVE", "CONFIRMED", "CANCELLED"
-
 Subject = Resource | Practitioner | Patient
 SUBJECTS: dict[str, type[Subject]] = {kind._meta.label: kind for kind in (Resource, Practitioner, Patient)}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One VEVENT before it is written down. Its uid lives as long as the thing, through every move. Two dates instead
-    of two instants make it last whole days; the end is the day after the last."""
-
-    uid: uuid.UUID
-    start: datetime | date
-    end: datetime | date
-    sequence: int
-    changed_at: datetime
-    status: str
-    summary: str
-    location: str
 
 
 # What a higher app shows a patient beside their appointments, once they are treated: settings.FEED_SOURCES names it.
@@ -113,27 +96,14 @@ def _subject(link: Link) -> Subject | None:
 
 
 def _visits(patient: Patient, window: DateTimeTZRange, *, at: datetime) -> list[Entry]:
-    """One entry per appointment, from coming to leaving: a patient needs no more, and the steps of a day would tell
-    whoever looks over their shoulder what is done to them."""
+    """One entry per appointment, from coming to leaving: a patient needs no more."""
     appointments = (
         Appointment.objects.filter(Q(status__in=APPOINTMENT_LIVE) | Q(changed_at__gte=at - CANCELLED_FOR))
         .filter(episode__patient=patient, during__overlap=window)
         .select_related("site")
         .annotate(sequence=Sum("steps__sequence", default=0))  # never falls, and rises when any step's does
     )
-    return [
-        Entry(
-            uid=row.pk,
-            start=row.during.lower,
-            end=row.during.upper,
-            sequence=row.sequence,
-            changed_at=row.changed_at,
-            status=_status(row, live=True),
-            summary=gettext("Appointment"),
-            location=", ".join(filter(None, (row.site.name, row.site.address))),
-        )
-        for row in appointments
-    ]
+    return [entry_of(row, sequence=row.sequence) for row in appointments]
 
 
 def _afterwards(patient: Patient, window: DateTimeTZRange) -> list[Entry]:
@@ -176,7 +146,7 @@ def _step_entry(row: Reservation, summary: str, location: Iterable[str]) -> Entr
         end=row.during.upper,
         sequence=step.sequence,
         changed_at=step.changed_at,
-        status=_status(step.appointment, live=row.live),
+        status=status_of(step.appointment, live=row.live),
         summary=summary,
         location=", ".join(location),
     )
@@ -206,12 +176,6 @@ def _places(step_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
     return names
 
 
-def _status(appointment: Appointment, *, live: bool) -> str:
-    if not live or appointment.status not in APPOINTMENT_LIVE:
-        return CANCELLED
-    return TENTATIVE if appointment.status == AppointmentStatus.HELD else CONFIRMED
-
-
 # How it is written
 
 
@@ -224,28 +188,6 @@ def _written(name: str, site: Site, entries: Iterable[Entry]) -> bytes:
     feed.add("X-WR-TIMEZONE", site.time_zone)  # only how to show it: every instant below is UTC
     feed.add("REFRESH-INTERVAL", POLL, parameters={"VALUE": "DURATION"})
     feed.add("X-PUBLISHED-TTL", "PT1H")
-    for entry in sorted(entries, key=lambda entry: (_plain(entry.start).isoformat(), entry.uid)):
-        feed.add_component(_event(entry))
+    for entry in sorted(entries, key=lambda entry: (plain(entry.start).isoformat(), entry.uid)):
+        feed.add_component(event_of(entry))
     return feed.to_ical()
-
-
-def _plain(moment: datetime | date) -> datetime | date:
-    return moment.astimezone(UTC) if isinstance(moment, datetime) else moment
-
-
-def _event(entry: Entry) -> Event:
-    event = Event()
-    event.add("UID", str(entry.uid))
-    event.add("DTSTART", _plain(entry.start))
-    event.add("DTEND", _plain(entry.end))
-    # Without METHOD the two mean the same (RFC 5545 3.8.7.2), and neither may be "now".
-    event.add("DTSTAMP", entry.changed_at.astimezone(UTC))
-    event.add("LAST-MODIFIED", entry.changed_at.astimezone(UTC))
-    event.add("SEQUENCE", entry.sequence)
-    event.add("STATUS", entry.status)
-    busy = entry.status == CONFIRMED and isinstance(entry.start, datetime)  # a patient's plan leaves their day free
-    event.add("TRANSP", "OPAQUE" if busy else "TRANSPARENT")
-    event.add("CLASS", "PRIVATE")
-    event.add("SUMMARY", clean(entry.summary))
-    event.add("LOCATION", clean(entry.location))
-    return event

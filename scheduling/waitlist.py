@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from clinic import messages
+from clinic import messages, optouts
 from clinic.clock import local_date, short_day, spoken
-from clinic.models import Message
+from clinic.models import Category, Channel, Message, MessageRule
 from clinic.status import StepRefused, move, note
 from clinic.text import clean
 from scheduling import bookings, diary, freed, limits, slots
@@ -171,7 +171,7 @@ def standing(offer: WaitlistOffer, *, at: datetime) -> OfferStatus:
 
 def to_phone(*, at: datetime) -> QuerySet[WaitlistOffer]:
     """Open offers to patients whom no e-mail reaches: somebody calls them."""
-    unreached = Q(entry__episode__patient__email="") | Q(entry__episode__patient__email_stopped_at__isnull=False)
+    unreached = optouts.no_email("entry__episode__patient", Category.WAITLIST)
     rows = WaitlistOffer.objects.filter(unreached, status=OfferStatus.OPEN, until__gt=at)
     return rows.select_related("entry__episode__patient__site", "held").order_by("until", "pk")
 
@@ -369,13 +369,14 @@ def _make(
         until=until,
     )
     note(offer, was="", became=offer.status, by=SYSTEM, at=at)
-    if not offer.by_phone:
+    if not optouts.reason_not_to(offer.entry.episode.patient, Channel.EMAIL, Category.WAITLIST):
         told = Message(
             site=time.site,
             patient=entry.episode.patient,
             kind=OFFER,
             about=str(offer.pk),
             occasion="offer",
+            channel=MessageRule.objects.get(site=time.site, kind=OFFER).channel,
             due_at=at,
             not_after=until,
         )

@@ -15,6 +15,7 @@ class Relay(Controller):
     def __init__(self):
         super().__init__(self, hostname="127.0.0.1", port=0)
         self.answers: dict[str, str] = {}
+        self.once: dict[str, str] = {}  # the same, for the next time only
         self.refuse = ""
         self.mails: list[EmailMessage] = []
 
@@ -37,7 +38,7 @@ class Relay(Controller):
         return [(mail["To"], mail["Message-ID"]) for mail in self.mails]
 
     async def _answer(self, command, server):
-        answer = self.answers.get(command, "250 OK")
+        answer = self.once.pop(command, "") or self.answers.get(command, "250 OK")
         if answer == "cut":
             server.transport.abort()
         if answer == "hang":

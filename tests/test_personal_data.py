@@ -37,6 +37,7 @@ STAFF = {
     "read_by",
     "recorded_by",
     "scored_by",
+    "settled_by",
     "signed_by",
 }
 

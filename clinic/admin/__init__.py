@@ -1,5 +1,5 @@
 """The desk's pages for patients, places, messages and links: `autodiscover` imports this; they register themselves."""
 
-from clinic.admin import links, messages, patients, sites
+from clinic.admin import calls, links, messages, outgoing, patients, returns, rules, sites
 
-__all__ = ["links", "messages", "patients", "sites"]
+__all__ = ["calls", "links", "messages", "outgoing", "patients", "returns", "rules", "sites"]

@@ -14,7 +14,10 @@ KINDS = {
     "appointment.booked": "Appointment booked",
     "appointment.moved": "Appointment moved",
     "appointment.cancelled": "Appointment cancelled",
+    "appointment.preparation": "How to prepare",
     "appointment.reminder": "Reminder of an appointment",
+    "appointment.unconfirmed": "Not confirmed yet",
+    "waitlist.offer": "A time off the waitlist",
     "survey.invitation": "Survey: invitation",
     "survey.reminder": "Survey: reminder",
     "recovery.stage": "What to do while recovering",
@@ -69,9 +72,10 @@ class MessageAdmin(StepAdmin):
     ordering = ("-due_at", "-pk")
     fieldsets = (
         ("What is it?", {"fields": ("patient", "what", "occasion", "version", "channel")}),
-        ("What became of it?", {"fields": ("due", "sent", "sent_to", "subject", "attempts", "reason", "header")}),
+        ("What became of it?", {"fields": ("due", "sent", "sent_to", "subject", "attempts", "reason")}),
+        ("What do the mail servers say?", {"fields": ("header", "told")}),
     )
-    readonly_fields = ("what", "due", "sent", "header")
+    readonly_fields = ("what", "due", "sent", "header", "told")
     steps = (
         StepAction(
             name="mark-sent",
@@ -87,9 +91,12 @@ class MessageAdmin(StepAdmin):
             label="Send again",
             take=messages.resend,
             available=lambda message: message.status in (MessageStatus.UNKNOWN, MessageStatus.FAILED),
-            consequence="It goes out with the next delivery, if it is still wanted then. If the first copy arrived "
-            "after "
-            "all, the patient gets it twice, as copies of one message.",
+            consequence=lambda message: (
+                "It goes out with the next delivery, if it is still wanted then."
+                if message.status == MessageStatus.FAILED
+                else "It goes out with the next delivery, if it is still wanted then, under the same Message-ID. If "
+                "the first copy arrived after all, the patient gets it twice; some mail programs show the two as one."
+            ),
             done=lambda message: f"{kind_of(message)} to {message.patient} goes out again in a moment.",
         ),
         StepAction(
@@ -97,7 +104,7 @@ class MessageAdmin(StepAdmin):
             label="Not needed any more",
             take=messages.skip,
             form=ReasonForm,
-            available=lambda message: message.status == MessageStatus.UNKNOWN,
+            available=lambda message: message.status in (MessageStatus.UNKNOWN, MessageStatus.FAILED),
             consequence="Nobody looks for this message any more, and it is not sent again.",
             done=lambda message: f"{kind_of(message)} to {message.patient} is put aside.",
             destructive=True,
@@ -127,6 +134,14 @@ class MessageAdmin(StepAdmin):
     @admin.display(description="Message-ID in the mail relay's log")
     def header(self, message):
         return message.message_id
+
+    @admin.display(description="What mail servers told us")
+    def told(self, message):
+        rows = (
+            (event.get_event_display(), show.when(event.at, message.site.zone), event.words)
+            for event in message.delivery_events.order_by("at", "pk")
+        )
+        return show.table(("What", "When", "In their words"), rows, empty="Nothing. Not every mail service tells.")
 
 
 def unsettled(user, at):

@@ -2,15 +2,16 @@
 
 from django import forms
 from django.contrib import admin
+from django.db.models import Exists, OuterRef
 from django.utils.html import format_html
 
-from clinic import patients
+from clinic import optouts, patients
 from clinic.admin import show
 from clinic.admin.messages import messages_panel
 from clinic.admin.pages import DateInput, Panel, VisibleRelatedFilter
 from clinic.admin.steps import ReasonForm, StepAction, StepAdmin, StepForm
 from clinic.desk import PEOPLE
-from clinic.models import Patient, Site
+from clinic.models import Category, Channel, OptOut, Patient, Site
 from clinic.models.patients import Sex
 
 
@@ -40,6 +41,24 @@ class DeathForm(StepForm):
     on = forms.DateField(label="Day of death", required=False, widget=DateInput, help_text="Leave empty if not known.")
 
 
+class WantedForm(StepForm):
+    email = forms.MultipleChoiceField(
+        label="By e-mail", choices=Category.choices, required=False, widget=forms.CheckboxSelectMultiple
+    )
+    sms = forms.MultipleChoiceField(
+        label="By text message", choices=Category.choices, required=False, widget=forms.CheckboxSelectMultiple
+    )
+
+    def prepare(self):
+        for channel in optouts.WAYS:
+            self.fields[channel].initial = sorted(optouts.wanted_of(self.row, channel=channel))
+
+
+def choose(patient, *, email, sms, by, at):
+    optouts.choose(patient, channel=Channel.EMAIL, wanted=email, by=by, at=at)
+    return optouts.choose(patient, channel=Channel.SMS, wanted=sms, by=by, at=at)
+
+
 def register(**given):
     return patients.register(**given)
 
@@ -53,15 +72,17 @@ class StandingFilter(admin.SimpleListFilter):
             ("yes", "Yes"),
             ("no_email", "No e-mail address"),
             ("stopped", "Asked for no e-mail"),
+            ("returned", "Mail comes back"),
             ("dead", "Deceased"),
         )
 
     def queryset(self, request, queryset):
         living = queryset.filter(deceased=False)
         chosen = {
-            "yes": living.filter(email_stopped_at__isnull=True).exclude(email=""),
+            "yes": living.filter(email_stopped=False, email_returned=False).exclude(email=""),
             "no_email": living.filter(email=""),
-            "stopped": living.filter(email_stopped_at__isnull=False),
+            "stopped": living.filter(email_stopped=True),
+            "returned": living.filter(email_returned=True),
             "dead": queryset.filter(deceased=True),
         }
         return chosen.get(self.value(), queryset)
@@ -71,10 +92,12 @@ def standing(patient: Patient):
     """Whether this patient may be written to, as a word with a colour."""
     if patient.deceased:
         return format_html('<span class="state">{}</span>', "✝ deceased")
-    if patient.email_stopped_at:
+    if patient.email_stopped:
         return show.badge("cannot_decide", "no e-mail wanted")
     if not patient.email:
         return show.badge("cannot_decide", "no e-mail address")
+    if patient.email_returned:
+        return show.badge("fail", "mail comes back")
     return show.badge("done", "can be written to")
 
 
@@ -91,9 +114,9 @@ class PatientAdmin(StepAdmin):
     shows_next = False
     fieldsets = (
         ("Who is it?", {"fields": ("family_name", "given_name", "born", "sex", "mrn", "mrn_system", "site")}),
-        ("How do we reach this patient?", {"fields": ("reach", "email", "phone", "language")}),
+        ("How do we reach this patient?", {"fields": ("reach", "email", "phone", "language", "unwanted")}),
     )
-    readonly_fields = ("born", "reach")
+    readonly_fields = ("born", "reach", "unwanted")
     panels = (Panel("What we said to this patient", lambda row, request: messages_panel(row)),)
     adding = StepAction(
         name="add",
@@ -113,10 +136,19 @@ class PatientAdmin(StepAdmin):
             done=lambda patient: f"The details of {patient} are corrected.",
         ),
         StepAction(
+            name="wanted",
+            label="Choose what is sent",
+            take=choose,
+            form=WantedForm,
+            available=lambda patient: not patient.deceased,
+            consequence="What is ticked is sent. It holds from now on, also for what is due already.",
+            done=lambda patient: f"Saved: what {patient} wants to hear, and by which way.",
+        ),
+        StepAction(
             name="stop-email",
             label="Stop e-mail",
-            take=patients.stop_email,
-            available=lambda patient: patient.email_stopped_at is None and not patient.deceased,
+            take=optouts.stop,
+            available=lambda patient: not patient.email_stopped and not patient.deceased,
             consequence="No e-mail goes to this patient any more, not even reminders of appointments. Surveys go to "
             "the "
             'call list instead. To undo: "Allow e-mail again".',
@@ -126,8 +158,8 @@ class PatientAdmin(StepAdmin):
         StepAction(
             name="allow-email",
             label="Allow e-mail again",
-            take=patients.allow_email,
-            available=lambda patient: patient.email_stopped_at is not None and not patient.deceased,
+            take=optouts.allow,
+            available=lambda patient: patient.email_stopped and not patient.deceased,
             consequence="Only if the patient asked for it. What becomes due from now on is sent by e-mail again.",
             done=lambda patient: f"{patient} gets e-mail again.",
         ),
@@ -154,6 +186,11 @@ class PatientAdmin(StepAdmin):
         ),
     )
 
+    def get_queryset(self, request):
+        everything = OptOut.objects.filter(patient=OuterRef("pk"), channel=Channel.EMAIL, category=optouts.EVERYTHING)
+        returned = optouts.standing_returns().filter(patient=OuterRef("pk"), permanent=True)
+        return super().get_queryset(request).annotate(email_stopped=Exists(everything), email_returned=Exists(returned))
+
     def get_fieldsets(self, request, patient=None):
         if patient is None or not patient.deceased:
             return self.fieldsets
@@ -169,6 +206,11 @@ class PatientAdmin(StepAdmin):
     @admin.display(description="Born", ordering="birth_date")
     def born(self, patient):
         return show.day(patient.birth_date) if patient.birth_date else show.UNKNOWN
+
+    @admin.display(description="Does not want")
+    def unwanted(self, patient):
+        wishes = patient.optouts.order_by("channel", "category")
+        return "; ".join(f"{wish} since {show.when(wish.since, patient.site.zone)}" for wish in wishes) or show.NOTHING
 
     @admin.display(description="Can we write?")
     def reach(self, patient):

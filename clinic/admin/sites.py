@@ -18,6 +18,7 @@ class SiteAdmin(DeskAdmin):
     fieldsets = (
         ("Which clinic is it?", {"fields": ("name", "code", "address", "time_zone")}),
         ("How do patients reach it?", {"fields": ("phone", "reply_to")}),
+        ("When are patients left in peace?", {"fields": ("quiet_from", "quiet_until")}),
         ("What do patients read?", {"fields": ("language", "emergency_text", "emergency_texts")}),
     )
 

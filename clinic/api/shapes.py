@@ -16,7 +16,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from clinic.api.callers import seen_by
-from clinic.models import Message, Patient, Site
+from clinic.models import Message, OptOut, Patient, Site
 
 # Beyond these, adding a follow-up plan or a time zone leaves the calendar.
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
@@ -149,8 +149,15 @@ class SiteSerializer(Shape):
         fields = ["code", "name", "time_zone", "phone", "address"]
 
 
+class OptOutSerializer(Shape):
+    class Meta:
+        model = OptOut
+        fields = ["channel", "category", "since"]
+
+
 class PatientSerializer(Shape):
     site = serializers.SlugRelatedField(slug_field="code", read_only=True)
+    opted_out = OptOutSerializer(source="optouts", many=True, read_only=True)
 
     class Meta:
         model = Patient
@@ -168,7 +175,7 @@ class PatientSerializer(Shape):
             "language",
             "deceased",
             "deceased_on",
-            "email_stopped_at",
+            "opted_out",
             "registered_at",
         ]
 

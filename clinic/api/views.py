@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
 from rest_framework.viewsets import GenericViewSet
 
-from clinic import patients
+from clinic import optouts, patients
 from clinic.api import idempotency
 from clinic.api.callers import name_of, seen_by
 from clinic.api.refusals import Refusal
@@ -137,7 +137,7 @@ class PatientFilter(filters.FilterSet):
 class Patients(Browsable):
     """The people under care. What scheduling and follow-up do not need is not kept."""
 
-    queryset = Patient.objects.select_related("site").order_by("registered_at", "pk")
+    queryset = Patient.objects.select_related("site").prefetch_related("optouts").order_by("registered_at", "pk")
     serializer_class = PatientSerializer
     bodies = {"create": PatientRegistered, "partial_update": PatientGiven, "deceased": Death}
     filterset_class = PatientFilter
@@ -160,7 +160,7 @@ class Patients(Browsable):
     @step(PatientSerializer, url_path="stop-email")
     def stop_email(self, request: Any, pk: str) -> Response:
         """Send this patient no more e-mail."""
-        return self.show(patients.stop_email(self.get_object(), **self.signature()))
+        return self.show(optouts.stop(self.get_object(), **self.signature()))
 
 
 class MessageFilter(filters.FilterSet):

@@ -13,6 +13,8 @@ class Purpose(models.TextChoices):
     SURVEY = "survey"
     FEED = "feed"
     WAITLIST = "waitlist"
+    VISIT = "visit"
+    STOP = "stop"
 
 
 class Link(models.Model):

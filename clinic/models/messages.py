@@ -3,6 +3,7 @@
 import uuid
 
 from django.db import models
+from django.db.models.functions import Coalesce
 
 from clinic.models.patients import Patient
 from clinic.models.scoping import SiteQuerySet
@@ -12,6 +13,12 @@ from clinic.states import MessageStatus
 
 class Channel(models.TextChoices):
     EMAIL = "email", "E-mail"
+    SMS = "sms", "SMS"
+    PHONE = "phone", "Phone call"  # a task for a person: no worker ever claims it
+
+
+# When something went out; or should have, if it did not.
+MOMENT = Coalesce("sent_at", "due_at")
 
 
 class Message(models.Model):
@@ -36,7 +43,7 @@ class Message(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(blank=True, help_text="Why it was skipped, failed or is unknown.")
     subject = models.CharField(max_length=200, blank=True)
-    sent_to = models.EmailField(blank=True)
+    sent_to = models.CharField(max_length=254, blank=True, help_text="Address or number, as it was used.")
     sent_at = models.DateTimeField(null=True, blank=True)
 
     objects = SiteQuerySet.as_manager()
@@ -52,12 +59,19 @@ class Message(models.Model):
                 name="a_sent_message_says_when",
             ),
         ]
+        # A sweep reads the first two (`clinic.outbox`): what is settled is in neither, however much of it there is.
         indexes = [
             models.Index(
-                fields=["due_at"],
+                fields=["status", "channel", "lease_until", "due_at", "id"],
                 condition=models.Q(status__in=[MessageStatus.DUE, MessageStatus.SENDING]),
                 name="messages_to_work_on",
-            )
+            ),
+            models.Index(
+                fields=["status"],
+                condition=models.Q(status__in=[MessageStatus.UNKNOWN, MessageStatus.FAILED]),
+                name="messages_for_a_person",
+            ),
+            models.Index(MOMENT, name="messages_by_moment"),
         ]
 
     def __str__(self) -> str:

@@ -37,9 +37,6 @@ class Patient(models.Model):
     language = models.CharField(max_length=20, default="en", help_text="BCP 47: en, es-MX, de.")
     deceased = models.BooleanField(default=False, help_text="A deceased patient is never written to.")
     deceased_on = models.DateField(null=True, blank=True)
-    email_stopped_at = models.DateTimeField(
-        null=True, blank=True, help_text="Asked not to get e-mail; honoured at once."
-    )
     registered_at = models.DateTimeField()
     import_order = models.PositiveIntegerField(
         null=True, blank=True, editable=False, help_text="Place in the file this patient was imported from, from 1."

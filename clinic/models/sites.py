@@ -1,15 +1,18 @@
 """Where the work is done, and by whom."""
 
+from datetime import time
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext, gettext_noop
 
 from clinic import languages
 from clinic.languages import Words, check_texts
 from clinic.models.scoping import SiteQuerySet
+from clinic.quiet import Quiet
 
 EMERGENCY = gettext_noop("In an emergency call your local emergency number now.")
 
@@ -49,10 +52,29 @@ class Site(models.Model):
         help_text='For example {"de": "...", "tr": "..."}. Needed only if you changed the text above.',
     )
 
+    quiet_from = models.TimeField(
+        "patients are left in peace from",
+        default=time(21),
+        help_text="On the clinic's clock. The same time twice: never.",
+    )
+    quiet_until = models.TimeField("until", default=time(8))
+
     objects = SiteQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
+
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A new site knows at once what it says to its patients, and when."""
+        new = self._state.adding
+        super().save(*args, **kwargs)
+        if new:
+            self.message_rules.begin(self)
+
+    @property
+    def quiet(self) -> Quiet:
+        return Quiet(self.quiet_from, self.quiet_until, self.zone)
 
     @property
     def emergency_words(self) -> Words:

@@ -13,6 +13,7 @@ from scheduling.admin import (
     protocols,
     queues,
     referrals,
+    requests,
     resources,
     waitlist,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "protocols",
     "queues",
     "referrals",
+    "requests",
     "resources",
     "waitlist",
 ]

@@ -7,6 +7,7 @@ from scheduling.models.mri import DiscReading, MriStudy
 from scheduling.models.product import Harvest, Lot, Product, ReceiptCheck, Unit
 from scheduling.models.protocol import Protocol, ProtocolStep, StepNeed
 from scheduling.models.referral import Referral
+from scheduling.models.request import MoveRequest
 from scheduling.models.resource import Closure, Holiday, OpeningHours, Resource
 from scheduling.models.waitlist import FreedTime, WaitlistEntry, WaitlistOffer
 
@@ -24,6 +25,7 @@ __all__ = [
     "InjectedLevel",
     "Injection",
     "Lot",
+    "MoveRequest",
     "MriStudy",
     "OpeningHours",
     "PriorTreatment",

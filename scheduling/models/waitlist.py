@@ -145,9 +145,3 @@ class WaitlistOffer(models.Model):
 
     def __str__(self) -> str:
         return f"Offer to {self.entry.episode.patient}"
-
-    @property
-    def by_phone(self) -> bool:
-        """Whether no e-mail can reach the patient, so that a coordinator has to call."""
-        patient = self.entry.episode.patient
-        return not patient.email or patient.email_stopped_at is not None

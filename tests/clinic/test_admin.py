@@ -5,6 +5,7 @@ import pytest
 import time_machine
 from django.urls import reverse
 
+from clinic import ledger
 from clinic.admin import show
 from clinic.models import Link, Message, Patient, Practitioner, StatusChange
 from clinic.states import MessageStatus
@@ -92,7 +93,7 @@ def test_looking_at_a_step_does_not_take_it(coordinator, patient, now):
     patient.refresh_from_db()
 
     assert "No e-mail goes to this patient any more" in response.content.decode()
-    assert patient.email_stopped_at is None
+    assert not patient.optouts.exists()
 
 
 def test_a_refused_step_says_why_and_changes_nothing(coordinator, patient, now):
@@ -111,7 +112,7 @@ def test_a_page_offers_only_what_can_happen_now(coordinator, patient, now):
     after = offered(desk.page(patient))
 
     always = {"Correct the details", "Calendar address"}
-    assert set(before) == always | {"Receive a referral", "Stop e-mail", "Mark as deceased"}
+    assert set(before) == always | {"Receive a referral", "Choose what is sent", "Stop e-mail", "Mark as deceased"}
     assert set(after) == always | {"Not deceased: recorded by mistake"}
 
 
@@ -188,6 +189,25 @@ def test_a_message_nobody_is_sure_of_is_settled_by_a_person(coordinator, unknown
     assert queue.count == 1
     assert said(response) == "Settled: Survey: invitation reached Reyes, Marta."
     assert (unknown.status, unknown.sent_at) == (MessageStatus.SENT, now)
+
+
+def test_what_a_mail_service_told_us_stands_on_the_page_of_the_message(coordinator, unknown, at):
+    ledger.note(unknown.message_id, "bounced", at=at, words="550 5.1.1 No such user")
+
+    page = Desk(coordinator).page(unknown).content.decode()
+
+    assert "Bounced" in page
+    assert "550 5.1.1 No such user" in page
+
+
+def test_a_message_that_failed_is_sent_again_or_put_aside(coordinator, unknown):
+    Message.objects.update(status=MessageStatus.FAILED, reason="The mail relay answered: 550 No such user")
+    desk = Desk(coordinator)
+
+    assert sorted(offered(desk.page(unknown))) == ["Not needed any more", "Send again"]
+    desk.take(unknown, "skip", reason="The patient was told by phone.")
+    unknown.refresh_from_db()
+    assert (unknown.status, unknown.reason) == (MessageStatus.SKIPPED, "The patient was told by phone.")
 
 
 def test_a_message_that_was_sent_offers_nothing(coordinator, unknown, now):

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from rest_framework.throttling import UserRateThrottle
 
 from clinic import links
-from clinic.models import ApiToken, Patient, StatusChange
+from clinic.models import ApiToken, OptOut, Patient, StatusChange
 from followup.demo import walk
 from scheduling import evaluations
 
@@ -106,7 +106,7 @@ def test_a_reading_token_does_not_write(site, patient, issue):
     answer = client.post(f"/api/v1/patients/{patient.pk}/stop-email/")
 
     assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
-    assert Patient.objects.get().email_stopped_at is None
+    assert not OptOut.objects.exists()
 
 
 def test_a_writing_token_takes_steps_and_the_trail_names_it(site, patient, issue, at):
@@ -115,7 +115,7 @@ def test_a_writing_token_takes_steps_and_the_trail_names_it(site, patient, issue
     answer = client.post(f"/api/v1/patients/{patient.pk}/stop-email/")
 
     assert answer.status_code == 200
-    assert answer.json()["email_stopped_at"] == "2026-05-04T14:00:00Z"
+    assert answer.json()["opted_out"] == [{"channel": "email", "category": "", "since": "2026-05-04T14:00:00Z"}]
     assert StatusChange.objects.filter(subject="clinic.Patient").latest("pk").by == "api:Bridge"
 
 

@@ -137,6 +137,22 @@ def test_an_appointment_is_said_in_the_patients_language(language, words):
     assert clock.spoken(utc(2026, 5, 12, 14, 30), "America/Chicago", language) == words
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "Tue 12 May, 09:30"),
+        ("es", "mar, 12 may, 09:30"),
+        ("pt", "ter., 12 de mai., 09:30"),
+        ("fr", "mar. 12 mai, 09:30"),
+        ("de", "Di., 12. Mai, 09:30"),
+        ("tr", "12 May Sal, 09:30"),
+        ("ar", "الثلاثاء، 12 مايو، 09:30"),
+    ],
+)
+def test_an_appointment_is_said_shortly_in_a_text_message(language, words):
+    assert clock.spoken_shortly(utc(2026, 5, 12, 14, 30), "America/Chicago", language) == words
+
+
 def test_a_day_is_said_in_full():
     assert clock.spoken_day(date(2026, 6, 8)) == "Monday 8 June 2026"
     assert clock.spoken_day(date(2026, 6, 8), "tr") == "8 Haziran 2026 Pazartesi"

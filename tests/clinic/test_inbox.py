@@ -4,9 +4,6 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from django.core.cache import cache
-from django.db import OperationalError, connection
-from django.db.migrations.recorder import MigrationRecorder
 
 from clinic import tasks, views
 
@@ -100,7 +97,7 @@ def test_the_front_page_leads_to_the_desk_and_the_api(client):
     assert 'href="/api/docs/"' in page
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/demo/inbox/"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/healthz", "/metrics", "/demo/inbox/"])
 def test_the_services_own_pages_cannot_be_posted_to(client, path):
     assert client.post(path).status_code == 405
 
@@ -125,47 +122,6 @@ def test_a_fault_shows_no_traceback(client, monkeypatch):
     assert response.status_code == 500
     assert "Something went wrong" in response.text
     assert "secret" not in response.text
-
-
-def test_livez_asks_nothing_of_the_database(client):
-    response = client.get("/livez")
-
-    assert (response.status_code, response.text) == (200, "ok\n")
-
-
-@pytest.mark.django_db
-def test_readyz_says_when_each_sweep_last_went_through(client):
-    cache.delete_many(["last:scheduling.sweep", "last:followup.sweep"])
-    tasks.run_parts("followup.sweep", {"nothing": lambda at: 0})
-
-    answer = client.get("/readyz").json()
-
-    assert answer["ready"] is True
-    assert answer["seconds_since_sweep"]["followup.sweep"] in range(60)
-    assert answer["seconds_since_sweep"]["scheduling.sweep"] is None
-
-
-@pytest.mark.django_db
-def test_readyz_is_not_ready_while_a_migration_waits(client):
-    views._all_applied.cache_clear()
-    MigrationRecorder(connection).migration_qs.filter(app="clinic", name="0002_initial").delete()
-
-    response = client.get("/readyz")
-
-    assert response.status_code == 503
-    assert response.json() == {"ready": False, "why": "Migrations are waiting to be applied."}
-
-
-def test_readyz_is_not_ready_without_the_database(client, monkeypatch):
-    def gone():
-        raise OperationalError
-
-    monkeypatch.setattr(views, "_migrations_to_apply", gone)
-
-    response = client.get("/readyz")
-
-    assert response.status_code == 503
-    assert response.json() == {"ready": False, "why": "The database does not answer."}
 
 
 @pytest.mark.django_db

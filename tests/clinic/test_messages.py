@@ -6,59 +6,14 @@ from django.core import mail
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from clinic import messages
+from clinic import messages, outbox
 from clinic.models import Message, StatusChange
 from clinic.states import MESSAGE_MOVES
 from clinic.states import MessageStatus as S
 from clinic.status import StepRefused
 from followup.demo import walk
-from tests.relays import Relay
 
 pytestmark = pytest.mark.django_db
-
-
-class Plain(messages.Kind):
-    """Wanted unless its occasion says otherwise; unreadable if its occasion says so."""
-
-    def still_wanted(self, message, *, at):
-        return "The appointment was cancelled." if message.occasion.startswith("cancelled") else ""
-
-    def render(self, message, *, at):
-        if message.occasion == "unreadable":
-            raise ValueError(f"secret of {message.patient.family_name}")
-        return messages.Rendered("Your appointment", "Please call us.", "<p>Please call us.</p>")
-
-
-@pytest.fixture(autouse=True)
-def plain(settings):
-    settings.MESSAGE_KINDS = {"test.plain": "tests.clinic.test_messages.Plain"}
-
-
-@pytest.fixture
-def due(patient, at):
-    def queued(occasion="", **given):
-        message = Message(
-            site=patient.site,
-            patient=given.pop("patient", patient),
-            kind="test.plain",
-            about="1",
-            occasion=occasion,
-            due_at=given.pop("due_at", at),
-            **given,
-        )
-        messages.queue([message])
-        return Message.objects.get(kind="test.plain", occasion=occasion)
-
-    return queued
-
-
-@pytest.fixture
-def relay(settings):
-    """A real mail server whose answers the test chooses."""
-    with Relay() as relay:
-        settings.EMAIL_BACKEND = "clinic.relay.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", relay.port
-        yield relay
 
 
 def test_a_message_that_is_due_is_sent_once(due, patient, at):
@@ -111,7 +66,6 @@ def test_the_oldest_are_sent_first_and_no_more_than_asked_for(due, at):
     ("change", "reason"),
     [
         ({"deceased": True}, "The patient has died."),
-        ({"email_stopped_at": Now()}, "The patient asked not to get e-mail."),
         ({"email": ""}, "There is no e-mail address for the patient."),
     ],
 )
@@ -149,7 +103,7 @@ def test_one_bad_row_does_not_stop_the_rest_and_its_log_names_nobody(due, at, ca
     bad.refresh_from_db()
     assert bad.reason == "It could not be written (ValueError). Tell the operator."
     assert "Reyes" not in caplog.text
-    assert "ValueError at clinic/test_messages.py" in caplog.text
+    assert "ValueError at tests/plain.py" in caplog.text
 
 
 def test_an_address_that_cannot_be_written_in_a_header_fails_alone(due, patient, at):
@@ -162,7 +116,7 @@ def test_an_address_that_cannot_be_written_in_a_header_fails_alone(due, patient,
 
 def test_a_kind_that_only_newer_code_knows_is_left_for_it(due, at, settings):
     message = due()
-    settings.MESSAGE_KINDS = {"test.older": "tests.clinic.test_messages.Plain"}
+    settings.MESSAGE_KINDS = {"test.older": "tests.plain.Plain"}
 
     assert messages.deliver(at=at) == {}
     message.refresh_from_db()
@@ -223,13 +177,38 @@ def test_a_refused_recipient_does_not_hold_up_the_next_one(due, patient, relay, 
     assert messages.deliver(at=at) == {"failed": 1, "sent": 1}
 
 
-def test_a_broken_line_ends_the_batch_so_that_one_fault_touches_one_message(due, relay, at):
-    due("1")
-    due("2")
+def test_a_line_that_breaks_twice_in_a_row_ends_the_sweep_so_that_few_messages_are_touched(due, relay, at):
+    for occasion in "123":
+        due(occasion)
     relay.answers["DATA"] = "cut"
 
-    assert messages.deliver(at=at) == {"unknown": 1}
+    assert messages.deliver(at=at) == {"unknown": 2}
     assert Message.objects.filter(status=S.DUE, attempts=0).count() == 1
+
+
+def test_a_line_that_breaks_once_is_opened_again_for_the_next_message(due, relay, at):
+    for occasion in "123":
+        due(occasion)
+    relay.once["DATA"] = "cut"
+
+    assert messages.deliver(at=at) == {"unknown": 1, "sent": 2}
+
+
+def test_a_relay_that_says_later_to_everything_is_not_asked_about_all_that_is_due(due, relay, at):
+    for number in range(12):
+        due(str(number))
+    relay.answers["DATA"] = "451 Disk full"
+
+    assert messages.deliver(at=at) == {"due": 10}
+    assert Message.objects.filter(attempts=0).count() == 2
+
+
+def test_a_refusal_says_that_the_relay_is_well(due, relay, at):
+    for number in range(12):
+        due(str(number))
+    relay.answers["RCPT"] = "550 No such user"
+
+    assert messages.deliver(at=at) == {"failed": 12}
 
 
 def test_what_has_to_wait_is_not_tried_again_at_once(due, relay, at):
@@ -243,9 +222,87 @@ def test_what_has_to_wait_is_not_tried_again_at_once(due, relay, at):
     assert messages.deliver(at=at) == {"sent": 1}
 
 
+@pytest.mark.parametrize(
+    ("attempts", "at_command", "answer", "minutes"),
+    [
+        (0, "RCPT", "450 Greylisted", 1),
+        (1, "RCPT", "450 Greylisted", 5),
+        (2, "DATA", "451 Disk full", 15),
+        (3, "RCPT", "450 Greylisted", 60),
+        (9, "RCPT", "450 Greylisted", 60),
+        (0, "RCPT", "cut", 1 / 6),
+        (1, "RCPT", "cut", 1 / 2),
+    ],
+)
+def test_a_message_waits_longer_each_time_and_never_as_long_as_the_one_beside_it(
+    due, relay, at, attempts, at_command, answer, minutes
+):
+    due("1")
+    due("2")
+    Message.objects.update(attempts=attempts)
+    relay.answers[at_command] = answer
+
+    assert messages.deliver(at=at) == {"due": 2}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM lease_until - now()) / 60 FROM clinic_message ORDER BY 1")
+        shorter, longer = [float(row[0]) / minutes for row in cursor.fetchall()]
+    assert 0.75 < shorter < longer < 1.25
+
+
+def test_what_the_relay_put_off_until_it_was_of_no_use_any_more_failed_with_the_relays_words(due, relay, at):
+    message = due(not_after=at + timedelta(hours=1))
+    relay.answers["RCPT"] = "450 Greylisted"
+    messages.deliver(at=at)
+    Message.objects.update(lease_until=Now())
+
+    assert messages.deliver(at=at + timedelta(hours=1)) == {"failed": 1}
+    message.refresh_from_db()
+    assert message.reason == "It could not be handed over in time. The mail relay answered: 450 Greylisted"
+
+
+def test_what_has_no_end_of_its_own_is_given_up_after_three_days(due, relay, at):
+    message = due()
+    relay.answers["RCPT"] = "450 Greylisted"
+    messages.deliver(at=at)
+    Message.objects.update(lease_until=Now(), attempts=len(messages.AFTER_A_BREAK))
+
+    assert messages.deliver(at=at + timedelta(days=3)) == {"failed": 1}
+    message.refresh_from_db()
+    assert message.reason == "It could not be handed over for 3 days. The mail relay answered: 450 Greylisted"
+
+
+def test_a_message_that_was_interrupted_before_it_left_is_tried_again(due, at, settings):
+    message = due()
+    settings.FAULT_POINTS = {"messages.rendered": "raise"}
+
+    assert messages.deliver(at=at) == {"due": 1}
+    message.refresh_from_db()
+    assert message.reason == "Something else failed before it was sent (OnPurpose)."
+    settings.FAULT_POINTS = {}
+    Message.objects.update(lease_until=Now())
+    assert messages.deliver(at=at) == {"sent": 1}
+
+
+def test_a_worker_that_was_held_up_for_half_its_lease_does_not_begin_to_send(due, relay, at, settings):
+    message = due()
+    settings.MESSAGE_LEASE = timedelta(0)
+
+    assert messages.deliver(at=at) == {"due": 1}
+    message.refresh_from_db()
+    assert (relay.mails, message.reason) == ([], "The line to the mail relay broke (TooLate).")
+
+
+def test_a_phone_call_is_left_to_a_person(due, at):
+    call = due(channel="phone")
+
+    assert messages.deliver(at=at) == {}
+    call.refresh_from_db()
+    assert (call.status, call.attempts) == (S.DUE, 0)
+
+
 def test_a_worker_that_died_while_sending_leaves_a_message_for_a_person(due, at):
     message = due()
-    messages._claim(at)
+    outbox.claim("email", at=at)
 
     assert messages.recover() == 0
     Message.objects.update(lease_until=Now() - timedelta(seconds=1))
@@ -257,23 +314,23 @@ def test_a_worker_that_died_while_sending_leaves_a_message_for_a_person(due, at)
 
 def test_a_worker_that_slept_past_its_lease_may_still_say_that_it_was_sent(due, at):
     due()
-    claimed = messages._claim(at)
+    claimed = outbox.claim("email", at=at)
     Message.objects.update(lease_until=Now() - timedelta(seconds=1))
     messages.recover()
 
-    messages._settle(claimed, messages._End(S.SENT), at=at)
+    outbox.settle(claimed, outbox.End(S.SENT), at=at)
 
-    claimed.refresh_from_db()
-    assert claimed.status == S.SENT
+    claimed.message.refresh_from_db()
+    assert claimed.message.status == S.SENT
 
 
 def test_a_worker_whose_claim_another_one_took_over_changes_nothing(due, at):
     message = due()
-    slept = messages._claim(at)
+    slept = outbox.claim("email", at=at)
     Message.objects.update(status=S.DUE, lease_until=None)
-    messages._claim(at)
+    outbox.claim("email", at=at)
 
-    messages._settle(slept, messages._End(S.FAILED, "Too late"), at=at)
+    outbox.settle(slept, outbox.End(S.FAILED, "Too late"), at=at)
 
     message.refresh_from_db()
     assert (message.status, message.reason, message.attempts) == (S.SENDING, "", 2)
@@ -300,15 +357,23 @@ def test_a_person_sends_an_unknown_message_again_under_the_same_message_id(due, 
     assert (change.was, change.became, change.by, change.reason) == ("unknown", "due", "coordinator", "Sent again")
 
 
-def test_a_person_settles_an_unknown_message_that_arrived_or_is_no_longer_needed(due, at):
-    arrived, needless = due("1"), due("2")
+@pytest.mark.parametrize("status", [S.UNKNOWN, S.FAILED])
+def test_a_person_puts_aside_what_is_no_longer_needed(due, at, status):
+    message = due()
+    Message.objects.update(status=status, lease_until=Now())
+
+    aside = messages.skip(message, reason="The patient was told by phone.", by="coordinator", at=at)
+
+    assert (aside.status, aside.reason, aside.lease_until) == (S.SKIPPED, "The patient was told by phone.", None)
+
+
+def test_a_person_settles_an_unknown_message_that_arrived(due, at):
+    arrived = due("1")
     Message.objects.update(status=S.UNKNOWN)
 
     arrived = messages.mark_sent(arrived, by="coordinator", at=at)
-    needless = messages.skip(needless, reason="The patient was told by phone.", by="coordinator", at=at)
 
     assert (arrived.status, arrived.sent_at) == (S.SENT, at)
-    assert (needless.status, needless.reason) == (S.SKIPPED, "The patient was told by phone.")
 
 
 @pytest.mark.parametrize("status", [S.DUE, S.SENDING, S.SENT, S.SKIPPED])
@@ -324,9 +389,9 @@ def test_a_person_does_not_settle_what_is_not_theirs_to_settle(due, at, status):
 @pytest.mark.parametrize("end", [S.SENT, S.DUE, S.SKIPPED, S.FAILED, S.UNKNOWN])
 def test_a_claimed_message_ends_only_where_the_table_of_moves_leads(due, at, end):
     message = due()
-    claimed = messages._claim(at)
+    claimed = outbox.claim("email", at=at)
 
-    messages._settle(claimed, messages._End(end), at=at)
+    outbox.settle(claimed, outbox.End(end), at=at)
 
     message.refresh_from_db()
     assert message.status == end
@@ -353,3 +418,26 @@ def test_many_workers_at_once_send_each_message_once(due, at):
 
     assert sum(counts) == 60
     assert len({email.extra_headers["Message-ID"] for email in mail.outbox}) == len(mail.outbox) == 60
+
+
+def test_what_is_held_up_until_the_quiet_hours_waits_for_the_morning(due, at):
+    message = due()
+    night = at + timedelta(hours=13)  # ten in the evening at the clinic
+
+    assert messages.deliver(at=night) == {"due": 1}
+    message.refresh_from_db()
+    assert (mail.outbox, message.reason) == ([], "It was held up until the quiet hours, and waits for the morning.")
+    Message.objects.update(lease_until=None)
+    assert messages.deliver(at=night + timedelta(hours=10)) == {"sent": 1}
+
+
+def test_what_cannot_wait_for_the_morning_goes_at_night(due, at):
+    due(not_after=at + timedelta(hours=20))
+
+    assert messages.deliver(at=at + timedelta(hours=13)) == {"sent": 1}
+
+
+def test_what_was_meant_for_the_night_goes_at_night(due, at):
+    due(due_at=at + timedelta(hours=13))
+
+    assert messages.deliver(at=at + timedelta(hours=13)) == {"sent": 1}

@@ -129,23 +129,6 @@ def test_a_death_recorded_by_mistake_is_taken_back_with_a_reason(patient, at):
     assert trail(patient)[-1] == ("deceased", "living", "Namesake")
 
 
-def test_stopping_email_twice_keeps_the_first_time(patient, at):
-    patients.stop_email(patient, by="ann", at=at)
-    patients.stop_email(patient, by="ann", at=at + timedelta(days=1))
-
-    patient.refresh_from_db()
-    assert patient.email_stopped_at == at
-
-
-def test_email_may_be_allowed_again(patient, at):
-    patients.stop_email(patient, by="ann", at=at)
-    patients.allow_email(patient, by="ann", at=at)
-
-    patient.refresh_from_db()
-    assert patient.email_stopped_at is None
-    assert trail(patient)[1:] == [("e-mail", "no e-mail", ""), ("no e-mail", "e-mail", "")]
-
-
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -7,8 +7,17 @@ from clinic.models import Patient
 from clinic.roles import CLINICIAN, COORDINATOR, DESK, PERMISSIONS
 from followup.demo import walk
 
-# For superusers only: keys to the machine's doors, who works where, and the answers kept for repeated requests.
-NOBODYS = {"clinic.apitoken", "clinic.staffmember", "clinic.keptanswer"}
+# For superusers only: keys to the machine's doors, who works where, the answers kept for repeated requests, what the
+# mail relay's log says, how many left when, and when each sweep last went through.
+NOBODYS = {
+    "clinic.apitoken",
+    "clinic.staffmember",
+    "clinic.keptanswer",
+    "clinic.heartbeat",
+    "clinic.relayentry",
+    "clinic.relaylog",
+    "clinic.sendcount",
+}
 
 
 def may(user):

@@ -10,6 +10,7 @@ import clinic.states
 import followup.states
 import scheduling.states
 from clinic.models import StatusChange
+from clinic.states import CALL_MOVES, MessageStatus
 from clinic.status import StepRefused, move, note
 from followup.demo import walk
 from scheduling.models import Referral
@@ -78,6 +79,7 @@ def test_a_note_is_kept_although_the_status_stays(referral, at):
     assert changes(referral) == [("received", "received", "ann", at, "Called the practice")]
 
 
+NO_WORKER_HOLDS = {MessageStatus.SENDING, MessageStatus.UNKNOWN}  # a call is made by a person
 BORN_ENDED = {OfferStatus.PASSED}  # a turn on the waitlist at which somebody was passed over is only written down
 
 
@@ -91,7 +93,7 @@ def test_a_table_of_moves_covers_its_states_and_every_state_can_be_reached(table
         waiting += table[state] - reached
 
     assert list(table) == [state for state in table if isinstance(state, states)]
-    assert reached == set(table) == set(states)
+    assert reached == set(table) == set(states) - (NO_WORKER_HOLDS if table is CALL_MOVES else set())
 
 
 def test_every_status_has_a_table_of_moves():

@@ -109,7 +109,7 @@ def test_a_survey_that_falls_due_is_mailed_within_90_seconds_and_its_link_works(
     assert asked, (tmp_path / "worker.log").read_text()
     (mail,) = asked
     assert mail["To"] == injected.patient.email
-    (link,) = re.findall(r"https?://\S+", mail.get_body(("plain",)).get_content())
+    (link,) = re.findall(r"https?://\S+/s/\S+", mail.get_body(("plain",)).get_content())
     with build_opener(HTTPCookieProcessor()).open(link) as page:  # the token is exchanged for a cookie at the door
         assert (page.status, page.url.rsplit("/", 2)[-2]) == (200, "start")
 

@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from clinic.models import Message
+from clinic import optouts, patients
+from clinic.models import Category, Message
 from clinic.status import StepRefused
 from followup import calls, events, outcomes, reminders, surveys
 from followup.models import FollowUpEvent
@@ -43,10 +44,14 @@ def test_a_short_window_is_called_about_in_its_last_days(injected):
     assert queued(noon(event.closes_on - 3 * DAY)) == ["week-4"]
 
 
-@pytest.mark.parametrize("change", [{"email": ""}, {"email_stopped_at": datetime(2026, 5, 1, tzinfo=ZoneInfo("UTC"))}])
-def test_who_cannot_be_written_to_is_called_as_soon_as_it_is_due(injected, change):
-    event = due(injected, "month-3")
-    type(injected.patient).objects.filter(pk=injected.patient_id).update(**change)
+@pytest.mark.parametrize("why", ["no address", "no e-mail", "no surveys by e-mail"])
+def test_who_cannot_be_written_to_is_called_as_soon_as_it_is_due(injected, why):
+    event, patient = due(injected, "month-3"), injected.patient
+    if why == "no address":
+        patients.correct(patient, email="", by="coordinator", at=injected.anchor_at)
+    else:
+        category = Category.SURVEYS if "surveys" in why else optouts.EVERYTHING
+        optouts.stop(patient, category=category, by="coordinator", at=injected.anchor_at)
 
     assert queued(noon(event.optimal_opens_on - DAY)) == []
     assert queued(noon(event.optimal_opens_on)) == ["month-3"]

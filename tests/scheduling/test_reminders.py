@@ -1,11 +1,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.core import mail
 
-from clinic import messages, patients
+from clinic import links, messages, patients
 from clinic.clock import spoken
-from clinic.models import Message, Patient
+from clinic.models import Link, Message, Patient
 from clinic.states import MessageStatus as S
 from followup.demo import walk
 from scheduling import bookings, reminders
@@ -30,6 +31,12 @@ def sweep(at):
     reminders.queue_due(at=at)
     messages.deliver(at=at)
     return [email.subject for email in mail.outbox]
+
+
+def page(purpose):
+    """The address behind the one link of this purpose that is out."""
+    letter = {"visit": "v", "stop": "p"}[purpose]
+    return f"{settings.BASE_URL}/{letter}/{links.token_of(Link.objects.get(purpose=purpose))}/"
 
 
 def when(appointment):
@@ -63,11 +70,15 @@ def test_the_confirmation_says_when_where_and_whom_to_call(booked, at):
         "Mon 18 May 2026, 08:00 (Chicago)\n"
         "Lakeside Spine Clinic\n\n"
         "If you cannot come then, please call us: +1 312 555 0142.\n\n"
+        "To tell us that you will come, or to ask for another time:\n"
+        f"{page('visit')}\n\n"
         "Lakeside Spine Clinic\n"
         "200 Lakeside Avenue, Chicago\n"
         "Phone: +1 312 555 0142\n\n"
         "In an emergency call your local emergency number now.\n"
-        "To get no more e-mail from us, reply to this one or call us.\n"
+        "\n"
+        "To choose what we send you, or to stop it:\n"
+        f"{page('stop')}\n"
     )
 
 
@@ -133,7 +144,7 @@ def test_a_cancellation_found_after_the_day_is_not_mentioned(booked, at):
     assert sweep(booked.during.lower) == []
 
 
-def test_reminders_go_out_at_nine_on_the_clinics_clock_seven_three_and_one_day_before(booked, at):
+def test_patients_hear_at_nine_on_the_clinics_clock_ten_seven_three_and_one_day_before(booked, at):
     sweep(at)
     told = {}
     for day in range(14):
@@ -142,9 +153,14 @@ def test_reminders_go_out_at_nine_on_the_clinics_clock_seven_three_and_one_day_b
             if subjects := sweep(moment):
                 told[moment] = subjects
 
-    expected = [f"Reminder: your appointment on {when(booked)}"]
-    nine = [datetime(2026, 5, day, 14, tzinfo=UTC) for day in (11, 15, 17)]
-    assert told == dict.fromkeys(nine, expected)
+    nine = {day: datetime(2026, 5, day, 14, tzinfo=UTC) for day in (8, 11, 15, 17)}
+    again = [f"Reminder: your appointment on {when(booked)}"]
+    assert told == {
+        nine[8]: [f"Before your appointment on {when(booked)}"],
+        nine[11]: again,
+        nine[15]: again,
+        nine[17]: again,
+    }
 
 
 def test_reminders_keep_to_nine_across_the_change_of_the_clocks(patient):
@@ -183,7 +199,10 @@ def test_a_moved_appointment_is_reminded_of_at_its_new_time_only(booked, at):
 def test_after_an_outage_only_the_latest_reminder_is_sent_and_the_others_say_why_not(booked, at):
     sweep(at)
 
-    assert sweep(booked.during.lower - timedelta(hours=2)) == [f"Reminder: your appointment on {when(booked)}"]
+    assert sweep(booked.during.lower - timedelta(hours=2)) == [
+        f"Before your appointment on {when(booked)}",
+        f"Reminder: your appointment on {when(booked)}",
+    ]
     skipped = Message.objects.filter(status=S.SKIPPED).order_by("due_at")
     assert [*skipped.values_list("occasion", "reason")] == [
         ("7d", "It was too late to be of use."),
@@ -223,7 +242,7 @@ def test_a_subject_tells_nothing_of_what_is_done_to_whom(booked, patient, at):
     bookings.cancel(moved, reason="Asked", by="ann", at=moved.during.lower - timedelta(minutes=1))
     subjects += sweep(moved.during.lower - timedelta(minutes=1))
 
-    assert len(subjects) == 4
+    assert len(subjects) == 5
     told = " ".join(subjects).lower()
     assert [word for word in ("reyes", "procedure", " cell", "disc", "inject", "marrow", "spine") if word in told] == []
 

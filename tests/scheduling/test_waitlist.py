@@ -4,7 +4,7 @@ import pytest
 from django.core import mail
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
-from clinic import messages, patients
+from clinic import messages, optouts, patients
 from clinic.clock import at_local, day_bounds, local_date
 from clinic.models import Message
 from clinic.status import StepRefused
@@ -329,7 +329,7 @@ def test_a_treatment_given_up_while_a_time_is_offered_frees_both_times(freed, wa
 
 def test_who_gets_no_email_is_offered_the_time_and_shown_to_the_desk_to_phone(freed, waits, at):
     entry = waits()
-    patients.stop_email(entry.episode.patient, by=BY, at=at)
+    optouts.stop(entry.episode.patient, by=BY, at=at)
     cancel(freed, at + HOUR)
 
     waitlist.sweep(at=at + HOUR)

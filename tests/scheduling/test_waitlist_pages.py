@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from clinic import messages, patients
+from clinic import messages, optouts
 from clinic.models import Patient
 from followup.demo import walk
 from scheduling import bookings, waitlist
@@ -214,7 +214,7 @@ def test_the_desk_is_told_why_a_patient_cannot_wait(waiting, desk):
 
 
 def test_who_gets_no_email_is_phoned_and_the_answer_recorded(waiting, desk, at):
-    patients.stop_email(waiting.episode.patient, by=walk.BY, at=at)
+    optouts.stop(waiting.episode.patient, by=walk.BY, at=at)
     waitlist.sweep(at=at)
     offer = WaitlistOffer.objects.get(entry=waiting)
 

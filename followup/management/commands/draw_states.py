@@ -32,10 +32,14 @@ def diagrams() -> Iterator[str]:
 
 
 def _tables(module: ModuleType) -> Iterator[tuple[str, Mapping[TextChoices, set[str]]]]:
-    """The tables of a module in the order in which they are written there, named after their states."""
+    """The tables of a module in the order in which they are written there, named after their states; a second table
+    for the same states, after what it is for."""
+    named: set[str] = set()
     for name, moves in vars(module).items():
         if name.endswith("_MOVES"):
-            yield type(next(iter(moves))).__name__.removesuffix("Status"), moves
+            thing = type(next(iter(moves))).__name__.removesuffix("Status")
+            yield f"{thing}: {name.removesuffix('_MOVES').lower()}" if thing in named else thing, moves
+            named.add(thing)
 
 
 def _diagram(moves: Mapping[TextChoices, set[str]]) -> str:
