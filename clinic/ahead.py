@@ -80,9 +80,7 @@ def expected(
         for planner in planners
         for message in planner(at=at, until=until, sites=sites, patient=patient, overdue=overdue)
     ]
-    patients = Patient.objects.prefetch_related("optouts", "returned").in_bulk(
-        {message.patient_id for message in found}
-    )
+    patients = Patient.objects.in_bulk({message.patient_id for message in found})
     places = Site.objects.in_bulk({message.site_id for message in found})
     for message in found:
         message.patient, message.site = patients[message.patient_id], places[message.site_id]

@@ -215,4 +215,7 @@ def _ours(done: Claim, settled: Any) -> bool:
 
 def _read(claimed: uuid.UUID, begin_by: float) -> Claim:
     """As the rows are now that the claim is seen by all: what was cancelled before it is known to be cancelled."""
-    return Claim(Message.objects.select_related("patient", "site").get(pk=claimed), begin_by)
+    message = Message.objects.select_related("patient", "site").get(pk=claimed)
+    if message.patient.site_id == message.site_id:
+        message.patient.site = message.site
+    return Claim(message, begin_by)

@@ -52,8 +52,7 @@ class Timeline:
     def found(self) -> QuerySet[Message]:
         start, end = self.asked.bounds
         rows = self._wanted().annotate(moment=MOMENT).filter(moment__gte=start, moment__lt=end)
-        rows = rows.select_related("patient", "site").prefetch_related("patient__optouts", "patient__returned")
-        return rows.order_by("moment", "pk")
+        return rows.select_related("patient", "site").order_by("moment", "pk")
 
     @cached_property
     def expected(self) -> list[Message]:
@@ -74,15 +73,9 @@ class Timeline:
     @cached_property
     def hindered(self) -> list[Message]:
         """What is due or to come and will not be sent, because the patient cannot or must not be reached."""
-        known: dict[tuple[object, str, str], str] = {}  # of several reminders to one patient the first tells of all
-        hindered = []
-        for message in (*self.found.filter(status=S.DUE), *self.expected):
-            key = (message.patient_id, message.channel, message.kind)
-            if key not in known:
-                known[key] = why_not(message)
-            if known[key]:
-                hindered.append(message)
-        return hindered
+        waiting = [*self.found.filter(status=S.DUE), *self.expected]
+        against = optouts.objections(message.patient for message in waiting)
+        return [message for message in waiting if why_not(message, against[message.patient_id])]
 
     @cached_property
     def tally(self) -> dict[str, int]:
@@ -128,11 +121,12 @@ class Timeline:
         return rows.filter(channel=asked.channel) if asked.channel else rows
 
 
-def why_not(message: Message) -> str:
-    """Why `message` would not be sent if it were due now; "" if it would be."""
+def why_not(message: Message, against: optouts.Objections | None = None) -> str:
+    """Why `message` would not be sent if it were due now; "" if it would be. Who asks of many has asked what stands
+    `against` writing to each patient."""
     patient = message.patient
     if patient.deceased:
         return "The patient has died."
     if message.channel == Channel.PHONE and not patient.phone:
         return "There is no phone number for the patient."
-    return optouts.reason_not_to(patient, message.channel, messages.category_of(message.kind))
+    return optouts.reason_not_to(patient, message.channel, messages.category_of(message.kind), against)

@@ -9,13 +9,29 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import BooleanField, DateField, Exists, ExpressionWrapper, F, Q
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateField,
+    DurationField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+)
+from django.db.models.functions import Cast
 from django.urls import reverse
 
 from clinic import ahead, clock, languages, links, messages, optouts
 from clinic.ahead import Planned
 from clinic.models import Category, Channel, Message, MessageRule, Patient, Site
 from clinic.models.links import Purpose
+from clinic.models.messages import MOMENT
 from clinic.quiet import Quiet
 from clinic.rules import OFF
 from clinic.states import MessageStatus
@@ -33,6 +49,7 @@ FIRST = {  # what is said first about each kind of event, by its rule
     EventKind.SURVEY: (INVITATION, "invite"),
     EventKind.SYMPTOM_CHECK: (INVITATION, "check"),
 }
+NEARLY = timedelta(days=3)  # a local day, what the quiet hours bring forward, and a clock change
 OPEN_STAGE = 14  # days in which the start of a stage without an end is still news
 
 SAID = ("about", "kind", "occasion", "version", "channel", "status", "due_at", "sent_at")
@@ -92,16 +109,18 @@ def _about_events(span: Span, rules: Rules) -> Iterator[Planned]:
     waiting = list(_waiting(span))
     said = _said(waiting, INVITATION, REMINDER, SCAN)
     for event in waiting:
-        # What was skipped is not said again for the same window; once the window has moved it may be.
-        window = event.optimal_opens_on.toordinal()
-        stands = [one for one in said[str(event.pk)] if one.status != MessageStatus.SKIPPED or one.version == window]
+        stands = [
+            one
+            for one in said[str(event.pk)]
+            if one.status != MessageStatus.SKIPPED or one.version == event.window  # as in `_spoken`
+        ]
         spoken = {(one.kind, one.occasion) for one in stands}
         about = [rule for rule in rules.get(event.site_id, ()) if _concerns(rule, event)]
         if all((rule.kind, rule.occasion) in spoken for rule in about):
             continue
         for rule, due_at, until in _wanted(event, stands, about, at=span.at):
             if (rule.kind, rule.occasion) not in spoken:
-                message = _message(event, rule, rule.occasion, version=window, due_at=due_at, not_after=until)
+                message = _message(event, rule, rule.occasion, version=event.window, due_at=due_at, not_after=until)
                 yield Planned(message, _quiet(event), latest=until)
 
 
@@ -135,8 +154,38 @@ def _waiting(span: Span) -> FollowUpEventQuerySet:
             quiet_from=F("episode__patient__site__quiet_from"),
             quiet_until=F("episode__patient__site__quiet_until"),
             written_to=ExpressionWrapper(~optouts.no_email("episode__patient", Category.SURVEYS), BooleanField()),
+            window=_Ordinal("optimal_opens_on"),
         )
+        .filter(_news(span))
     )
+
+
+class _Ordinal(Func):
+    """A day as Python's `toordinal` counts it."""
+
+    template = "(%(expressions)s - DATE '0001-01-01' + 1)"
+    output_field = IntegerField()
+
+
+def _news(span: Span) -> Q:
+    """Events about which there may be something new to say: nothing was said first, or a reminder comes due, or nearly.
+    Most have been told and wait for their answer for weeks: they need not be read at each sweep."""
+    first = _spoken(OuterRef("pk"), OuterRef("window")).filter(kind__in=(INVITATION, SCAN))
+    event, window = OuterRef(OuterRef("pk")), OuterRef(OuterRef("window"))
+    said = _spoken(event, window).filter(kind=REMINDER, occasion=OuterRef("occasion"))
+    days = ExpressionWrapper(Value(timedelta(days=1)) * OuterRef("amount"), DurationField())
+    invited = (
+        _spoken(event, window).annotate(moment=MOMENT).filter(kind=INVITATION, moment__lte=span.until + NEARLY - days)
+    )
+    reminders = MessageRule.objects.filter(kind=REMINDER, in_use=True, site=OuterRef("site_id"))
+    return ~Exists(first) | Q(Exists(reminders.filter(~Exists(said), Exists(invited))), kind=EventKind.SURVEY)
+
+
+def _spoken(event: Any, window: Any) -> QuerySet[Message]:
+    """What was said about an event. What was skipped is not said again for the same window; once the window has moved
+    it may be."""
+    stands = ~Q(status=MessageStatus.SKIPPED) | Q(version=window)
+    return Message.objects.filter(stands, about=Cast(event, CharField()))
 
 
 def _wanted(
@@ -352,6 +401,7 @@ def _event(message: Message) -> Any:
     """Read once for each try, so that what was checked is what is said."""
     kept = vars(message)
     if "event" not in kept:
-        dated = FollowUpEvent.objects.with_dates().select_related("episode__patient__site", "appointment")
-        kept["event"] = dated.annotate(off=Exists(_off(message))).get(pk=message.about)
+        dated = FollowUpEvent.objects.with_dates().select_related("episode", "appointment")
+        event = kept["event"] = dated.annotate(off=Exists(_off(message))).get(pk=message.about)
+        event.episode.patient = message.patient
     return kept["event"]

@@ -304,6 +304,6 @@ def _appointment(message: Message) -> Any:
         off = MessageRule.objects.filter(
             site=OuterRef("site"), kind=message.kind, occasion=message.occasion, in_use=False
         )
-        rows = Appointment.objects.select_related("site").annotate(off=Exists(off))
-        kept["appointment"] = rows.get(pk=message.about)
+        appointment = kept["appointment"] = Appointment.objects.annotate(off=Exists(off)).get(pk=message.about)
+        appointment.site = message.site
     return kept["appointment"]

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from clinic import clock, outgoing
+from clinic import clock, optouts, outgoing
 from clinic.admin import show
 from clinic.admin.messages import kind_of
 from clinic.admin.pages import DateInput, Panel, add_panels, visible
@@ -131,7 +131,7 @@ def found(request, asked, at):
         "asked": asked,
         "days": show.days(asked.first, asked.last),
         "printed": show.when(at, asked.site.zone),
-        "rows": [row_of(message) for message in page.object_list],
+        "rows": rows_of(page.object_list),
         "page": page,
         "tally": [
             {"state": show.badge(TONE.get(state, state), words), "count": count, "url": with_(request, state=state)}
@@ -158,11 +158,16 @@ def with_(request, **changed):
     return f"?{query.urlencode()}"
 
 
-def row_of(message):
+def rows_of(messages):
+    against = optouts.objections(message.patient for message in messages)
+    return [row_of(message, against[message.patient_id]) for message in messages]
+
+
+def row_of(message, against):
     """One message as the table shows it: the patient first, what is to be done about it last."""
     stored = not message._state.adding
     status, why = (message.status, message.reason) if stored else (TO_COME, "")
-    if status in (TO_COME, MessageStatus.DUE) and (hindrance := outgoing.why_not(message)):
+    if status in (TO_COME, MessageStatus.DUE) and (hindrance := outgoing.why_not(message, against)):
         status, why = WILL_NOT_GO, hindrance
     following = None
     if status == WILL_NOT_GO:
@@ -191,7 +196,7 @@ def patient_panel(patient, request):
     waiting = [*timeline.found.filter(status__in=outgoing.WAITING), *timeline.expected]
     lines = [
         (row["what"], row["when"], row["message"].get_channel_display(), row["state"], row["why"] or show.NOTHING)
-        for row in map(row_of, waiting)
+        for row in rows_of(waiting)
     ]
     table = show.table(("Message", "Due", "By", "State", "Why not"), lines, empty=EMPTY)
     return format_html('{}<p><a href="{}">Everything that goes out to this patient</a></p>', table, page_for(patient))

@@ -258,9 +258,20 @@ def test_no_subject_tells_what_was_done_to_whom(injected):
     assert subjects == {INVITE, SHORT, AGAIN, "For the coming days", "Please call us to book your next visit"}
 
 
-def test_a_sweep_with_nothing_to_say_costs_six_queries(injected, django_assert_num_queries):
+def test_a_sweep_with_nothing_to_say_costs_five_queries(injected, django_assert_num_queries):
     at = injected.anchor_at + timedelta(days=30)
     sweep(at)
 
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         reminders.queue_due(at=at)
+
+
+def test_who_has_been_asked_is_not_read_again_until_a_reminder_is_near(injected):
+    week_4 = event_of(injected, "week-4")
+    asked = nine(week_4.optimal_opens_on)
+    sweep(asked)
+
+    moments = [asked + timedelta(days=days) for days in (0, 3, 5)]
+    read = [week_4 in reminders._waiting(reminders.Span(moment, moment)) for moment in moments]
+
+    assert read == [False, False, True]
