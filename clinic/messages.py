@@ -4,6 +4,7 @@ shown to a person where they cannot say."""
 
 import logging
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,6 +52,9 @@ NOBODY_KNOWS = (
 )
 ON_RECORD = "It was not known whether it arrived; the relay's records say that it was taken."
 TOO_LATE = "It was too late to be of use."
+
+# Relays quote the address they were given, in letters of their own choice; what is kept of their words names nobody.
+AN_ADDRESS = re.compile(r"[^\s<>\[\]()\"',;:]+@[^\s<>\[\]()\"',;:]+")
 
 T = TypeVar("T")
 
@@ -372,7 +376,7 @@ def _written(message: Message, *, at: datetime) -> _Mail:
 
 def _ended(message: Message, letter: _Letter, reply: Reply) -> End:
     to, subject = letter.to, letter.subject
-    words = reply.words.replace(to, "the address")
+    words = AN_ADDRESS.sub("the address", reply.words.replace(to, "the address"))
     match reply.answer:
         case Answer.TAKEN:
             return End(S.SENT, subject=subject, sent_to=to)

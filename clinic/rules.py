@@ -1,6 +1,6 @@
 """What is sent when, changed by a person. A change holds for what is not sent yet, at once; it never says again what
 was said, and switching a rule on never sends what is older. What would send many messages asks first. Leaves the
-MessageRule as it is now, and a StatusChange that says by whom."""
+MessageRule, or the Site with its quiet hours, as it is now, and a StatusChange that says by whom."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -145,7 +145,33 @@ def add(
     return rule
 
 
-def effect_of(step: Callable[..., MessageRule], *given: Any, by: str, at: datetime, **arguments: Any) -> Effect:
+@transaction.atomic
+def change_quiet_hours(
+    site: Site, *, quiet_from: time, quiet_until: time, agreed: int | None = None, by: str, at: datetime
+) -> Site:
+    """Leave patients in peace at other hours, from now on; what waits for the morning waits for the new one."""
+    site = Site.objects.select_for_update(no_key=True).get(pk=site.pk)
+    was = _span(site)
+    site.quiet_from, site.quiet_until = quiet_from, quiet_until
+    if _span(site) == was:
+        raise StepRefused("These are the quiet hours already.")
+    for rule in MessageRule.objects.filter(site=site, unit=Unit.DAYS, in_use=True).order_by("hour", "pk"):
+        if site.quiet.covers_time(rule.hour or NINE):
+            raise StepRefused(
+                f"A message goes out {rule.when}, which would lie in the quiet hours. Change that message first."
+            )
+
+    def carry_out() -> None:
+        site.save(update_fields=["quiet_from", "quiet_until"])
+        put_off = Message.objects.filter(site=site, status=MessageStatus.DUE, attempts=0, due_at__gt=at)
+        put_off.exclude(kind__in=KEPT).delete()  # the next sweep writes them again, for the new morning
+
+    effect = _seen(site, carry_out, agreed=agreed, at=at)
+    note(site, was=was, became=_span(site), by=by, at=at, reason=f"Quiet hours. {effect}")
+    return site
+
+
+def effect_of(step: Callable[..., Any], *given: Any, by: str, at: datetime, **arguments: Any) -> Effect:
     """What a step here would do, before anybody takes it: it is taken, looked at, and taken back."""
     try:
         with transaction.atomic():
@@ -170,14 +196,21 @@ def _comes_of(message: Message, rule: MessageRule) -> bool:
 
 
 def _carry_out(rule: MessageRule, *, agreed: int | None, at: datetime) -> Effect:
-    """Save the rule and see what it does; AsksFirst, if that is much and nobody has agreed to so much."""
-    before = _outlook(rule.site, at=at)
-    rule.save()
-    if not rule.in_use:
-        _waiting(rule).update(status=MessageStatus.SKIPPED, reason=OFF)
-    elif rule.kind not in KEPT:
-        _waiting(rule).filter(attempts=0).delete()  # the next sweep writes them again, as the rule is now
-    after = _outlook(rule.site, at=at)
+    def carry_out() -> None:
+        rule.save()
+        if not rule.in_use:
+            _waiting(rule).update(status=MessageStatus.SKIPPED, reason=OFF)
+        elif rule.kind not in KEPT:
+            _waiting(rule).filter(attempts=0).delete()  # the next sweep writes them again, as the rule is now
+
+    return _seen(rule.site, carry_out, agreed=agreed, at=at)
+
+
+def _seen(site: Site, carry_out: Callable[[], None], *, agreed: int | None, at: datetime) -> Effect:
+    """Carry it out and see what it does; AsksFirst, if that is much and nobody has agreed to so much."""
+    before = _outlook(site, at=at)
+    carry_out()
+    after = _outlook(site, at=at)
     soon = {key for key, message in before.items() if message.due_at <= at}
     effect = Effect(
         now=tuple(message for key, message in after.items() if message.due_at <= at and key not in soon),
@@ -200,6 +233,12 @@ def _waiting(rule: MessageRule) -> Any:
     """What came of this rule and has not been sent."""
     rows = Message.objects.filter(site=rule.site, kind=rule.kind, status=MessageStatus.DUE)
     return rows if rule.kind == "recovery.stage" else rows.filter(occasion=rule.occasion)
+
+
+def _span(site: Site) -> str:
+    if site.quiet_from == site.quiet_until:
+        return "none"
+    return f"{site.quiet_from:%H:%M}-{site.quiet_until:%H:%M}"
 
 
 def _leave(rule: MessageRule, *, was: str, effect: Effect, by: str, at: datetime) -> None:

@@ -1,15 +1,33 @@
-"""Where the work is done, and by whom: edited as plain forms, by those who may."""
+"""Where the work is done, and by whom: edited as plain forms, by those who may. Only the quiet hours change by a step,
+because messages depend on them."""
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
 
-from clinic.admin.pages import DeskAdmin, VisibleRelatedFilter
-from clinic.admin.steps import StepAdmin
+from clinic import rules
+from clinic.admin.pages import DeskAdmin, TimeInput, VisibleRelatedFilter
+from clinic.admin.rules import AsksFirstForm
+from clinic.admin.steps import StepAction, StepAdmin
 from clinic.desk import HOUSE
 from clinic.models import Practitioner, Site, StaffMember
 
 
+class QuietHoursForm(AsksFirstForm):
+    quiet_from = forms.TimeField(label="From?", widget=TimeInput, help_text="On the clinic's clock.")
+    quiet_until = forms.TimeField(label="Until?", widget=TimeInput, help_text="The same time twice: never.")
+
+    def prepare(self) -> None:
+        self.initial = {"quiet_from": self.row.quiet_from, "quiet_until": self.row.quiet_until} | self.initial
+
+    @property
+    def step(self) -> Any:
+        return rules.change_quiet_hours
+
+
 @admin.register(Site)
-class SiteAdmin(DeskAdmin):
+class SiteAdmin(StepAdmin):
     section, place = HOUSE, 10
     called = "Clinics"
     question = "Which clinics are there?"
@@ -20,6 +38,22 @@ class SiteAdmin(DeskAdmin):
         ("How do patients reach it?", {"fields": ("phone", "reply_to")}),
         ("When are patients left in peace?", {"fields": ("quiet_from", "quiet_until")}),
         ("What do patients read?", {"fields": ("language", "emergency_text", "emergency_texts")}),
+    )
+    editable = (
+        *("name", "code", "address", "time_zone", "phone", "reply_to"),
+        *("language", "emergency_text", "emergency_texts"),
+    )
+    added_by_form = True
+    shows_next = False
+    steps = (
+        StepAction(
+            name="quiet-hours",
+            label="Change the quiet hours",
+            take=rules.change_quiet_hours,
+            form=QuietHoursForm,
+            consequence="It holds at once for everything that is not sent yet.",
+            done=lambda site: f"{site}: messages that may wait are kept for the end of the new quiet hours.",
+        ),
     )
 
 

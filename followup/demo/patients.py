@@ -6,15 +6,15 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import count
 
-from clinic import clock
-from clinic.models import Patient, Site
+from clinic import clock, optouts
+from clinic.models import Category, Patient, Site
 from followup import adverse, calls, events, outcomes
 from followup.demo import walk
 from followup.demo.clinic import stock_cells
 from followup.models import Alert, FollowUpEvent
 from followup.models.event import CallOutcome, EventKind
 from followup.states import EventStatus
-from scheduling import bookings, evaluations, referrals, studies, waitlist
+from scheduling import bookings, evaluations, referrals, requests, studies, waitlist
 from scheduling.models import Appointment
 from scheduling.models.mri import ReaderRole, Scale
 from scheduling.models.protocol import Visit
@@ -152,8 +152,9 @@ def booked(crowd: Crowd) -> None:
         last = walk.book(walk.open_episode(crowd.next(at=at), at=at, code=code), at=at, days_ahead=ahead)
     waitlist.add(last.episode, visit=Visit.PROCEDURE, by=BY, at=crowd.at)  # would come sooner
     walk.open_episode(crowd.next(at=at), at=at, code="bone-marrow-expanded")
-    confirmed = Appointment.objects.filter(site=crowd.site).earliest("during")
-    bookings.confirm(confirmed, by=BY, at=crowd.at)
+    first, second = Appointment.objects.filter(site=crowd.site).order_by("during")[:2]
+    bookings.confirm(first, by=BY, at=crowd.at)
+    requests.ask_to_move(second, version=second.version, by="patient", at=crowd.at)
 
 
 def prepared(crowd: Crowd) -> None:
@@ -212,6 +213,7 @@ def outcome(crowd: Crowd) -> None:
         appointment = crowd.injected(765)
         walk.send_home(appointment.injection)
         follow(crowd, appointment, until=760, end=vas)
+    optouts.stop(appointment.episode.patient, category=Category.SURVEYS, by="patient", at=crowd.at)
     lost = crowd.injected(420)
     walk.send_home(lost.injection)
     follow(crowd, lost, until=120)

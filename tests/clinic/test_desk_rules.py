@@ -1,7 +1,7 @@
 """The page of what is sent when: coordinators look, administrators change, and what would send many messages shows how
 many before it sends any."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 import time_machine
@@ -146,3 +146,23 @@ def test_the_clinics_own_words_about_how_to_prepare_are_kept(root, site, clock_s
         assert str(rule.words("en")) == "Hausschuhe."
     with languages.speaking("tr"):
         assert (str(rule.words("en")), rule.words("en").language) == ("Bring slippers.", "en")
+
+
+def test_an_administrator_changes_the_quiet_hours_and_a_coordinator_does_not(site, root, coordinator, clock_stopped):
+    hours = {"quiet_from": "22:00", "quiet_until": "07:00"}
+
+    assert Desk(coordinator).take(site, "quiet-hours", **hours).status_code == 403
+    assert said(root.take(site, "quiet-hours", **hours)) == (
+        f"{site}: messages that may wait are kept for the end of the new quiet hours."
+    )
+    site.refresh_from_db()
+    assert (site.quiet_from, site.quiet_until) == (time(22), time(7))
+
+
+def test_the_desk_says_why_quiet_hours_cannot_be_changed(site, root, clock_stopped):
+    refused = root.take(site, "quiet-hours", quiet_from="21:00", quiet_until="10:00")
+
+    assert refusals(refused) == [
+        "A message goes out 10 days before the day, at 09:00, which would lie in the quiet hours. "
+        "Change that message first."
+    ]

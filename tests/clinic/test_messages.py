@@ -144,6 +144,12 @@ def test_a_relay_that_takes_the_mail_gets_it_with_its_message_id(due, patient, r
     [
         ("RCPT", "450 Greylisted", S.DUE, "The mail relay answered: 450 Greylisted"),
         ("RCPT", "550 No such user {to}", S.FAILED, "The mail relay answered: 550 No such user the address"),
+        (
+            "RCPT",
+            "550 <{to_shouted}>: not in our table",
+            S.FAILED,
+            "The mail relay answered: 550 <the address>: not in our table",
+        ),
         ("MAIL", "550 Who are you", S.DUE, "The mail relay answered: 550 Who are you"),
         ("DATA", "451 Try later", S.DUE, "The mail relay answered: 451 Try later"),
         ("DATA", "554 Not that", S.FAILED, "The mail relay answered: 554 Not that"),
@@ -161,7 +167,7 @@ def test_what_the_relay_answers_decides_what_becomes_of_the_message(
     due, patient, relay, at, at_command, answer, status, reason
 ):
     message = due()
-    relay.answers[at_command] = answer.format(to=patient.email)
+    relay.answers[at_command] = answer.format(to=patient.email, to_shouted=patient.email.upper())
 
     assert messages.deliver(at=at) == {status.value: 1}
     message.refresh_from_db()

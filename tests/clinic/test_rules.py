@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from django.core import mail
 
-from clinic import messages, rules
+from clinic import clock, messages, rules
 from clinic.clock import spoken
 from clinic.models import Channel, Message, MessageRule, StatusChange
 from clinic.models.rules import DEFAULTS
@@ -14,6 +14,7 @@ from clinic.states import MessageStatus as S
 from clinic.status import StepRefused
 from followup.demo import walk
 from scheduling import bookings, reminders
+from scheduling.models import Appointment
 
 
 @pytest.fixture
@@ -261,6 +262,78 @@ def test_a_look_at_what_a_change_would_send_changes_nothing(crowded, site):
     assert (len(effect.now), len(effect.later), len(effect.no_longer)) == (22, 0, 0)
     rule.refresh_from_db()
     assert (rule.amount, sweep(crowded)) == (7, [])
+
+
+@pytest.fixture
+def evening(crowded, site):
+    """Ten in the evening, after days on which nothing went out: what has become due waits for the next morning."""
+    last = Appointment.objects.latest("during").during.lower
+    evening = clock.at_local(clock.local_date(last, site.zone) - timedelta(days=7), time(22), site.zone)
+    sweep(evening)
+    return evening
+
+
+def put_off():
+    return Message.objects.filter(status=S.DUE, channel=Channel.EMAIL).count()
+
+
+def quiet(site, start, end, *, at, **given):
+    return rules.change_quiet_hours(site, quiet_from=time(start), quiet_until=time(end), by="root", at=at, **given)
+
+
+def test_other_quiet_hours_that_would_send_more_than_twenty_messages_ask_first(evening, site):
+    waiting = put_off()
+
+    with pytest.raises(rules.AsksFirst) as asked:
+        quiet(site, 23, 7, at=evening)
+
+    assert waiting > rules.WITHOUT_ASKING
+    assert str(asked.value).startswith(f"{waiting} messages would go out at once;")
+    site.refresh_from_db()
+    trail = StatusChange.objects.filter(subject="clinic.Site", became="23:00-07:00")
+    assert (site.quiet_from, put_off(), trail.count()) == (time(21), waiting, 0)
+
+
+def test_what_waits_for_the_morning_goes_by_the_new_quiet_hours(evening, site):
+    waiting = put_off()
+
+    quiet(site, 23, 7, agreed=waiting, at=evening)
+
+    sweep(evening)
+    assert (len(mail.outbox), put_off()) == (waiting, 0)
+    change = StatusChange.objects.get(subject="clinic.Site", subject_id=str(site.pk), became="23:00-07:00")
+    assert (change.was, change.by) == ("21:00-08:00", "root")
+
+
+def test_a_later_morning_keeps_what_waits_until_then(evening, site):
+    waiting = put_off()
+    MessageRule.objects.filter(unit="days").update(hour=time(12))
+
+    quiet(site, 21, 10, at=evening)
+
+    ten = clock.at_local(clock.local_date(evening, site.zone) + timedelta(days=1), time(10), site.zone)
+    sweep(ten - timedelta(hours=1))
+    assert put_off() == waiting
+    sweep(ten)
+    assert (len(mail.outbox), put_off()) == (waiting, 0)
+
+
+@pytest.mark.parametrize(
+    ("hours", "sentence"),
+    [
+        (
+            (21, 10),
+            "A message goes out 10 days before the day, at 09:00, which would lie in the quiet hours. "
+            "Change that message first.",
+        ),
+        ((21, 8), "These are the quiet hours already."),
+    ],
+)
+def test_quiet_hours_that_cannot_be_are_refused_in_words(site, at, hours, sentence):
+    with pytest.raises(StepRefused) as refused:
+        quiet(site, *hours, at=at)
+
+    assert str(refused.value) == sentence
 
 
 def test_what_a_rule_sends_in_the_next_days_can_be_seen(booked, site, patient, at):
