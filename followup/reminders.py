@@ -224,9 +224,11 @@ def _invited_on(
     will phone nobody can say."""
     told = [one for one in said if one.kind == INVITATION]
     heard = [one.sent_at or max(one.due_at, at) for one in told if one.status in HEARD]
-    ahead_of = [one.due_at for one in told if one.status == MessageStatus.DUE and one.channel != Channel.PHONE]
-    if not told and event.written_to:
-        ahead_of = [moment for rule, moment in moments if rule.channel != Channel.PHONE]
+    ahead_of = []
+    if event.written_to:  # else it will be skipped
+        ahead_of = [one.due_at for one in told if one.status == MessageStatus.DUE and one.channel != Channel.PHONE]
+        if not told:
+            ahead_of = [moment for rule, moment in moments if rule.channel != Channel.PHONE]
     night = _quiet(event)
     invited = heard[:1] or [night.moved(max(moment, at), latest=end) for moment in ahead_of[:1]]
     return clock.local_date(invited[0], event.zone) if invited else None

@@ -1,7 +1,7 @@
 """The cast that every test knows: a site, a coordinator, a clinician, a patient, and somebody from another site who
 must never see them. Anything in a state is built by walking the real steps (`followup.demo.walk`)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 
 import pytest
 import time_machine
@@ -71,6 +71,13 @@ def site(db, at):
     demo.complete_products()
     demo.stock_cells(site, at=at)
     return site
+
+
+@pytest.fixture
+def no_night(site):
+    """No quiet hours: what runs on the present time must not depend on when somebody runs it."""
+    site.quiet_from = site.quiet_until = time(0)
+    site.save(update_fields=["quiet_from", "quiet_until"])
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def test_a_person_who_was_quicker_than_the_record_is_right(unsure, sink, at):
     assert message.status == S.SENT
 
 
+@pytest.mark.usefixtures("no_night")
 def test_every_sweep_asks_about_what_nobody_is_sure_of(unsure, sink):
     message = unsure()
 

@@ -1,4 +1,4 @@
-from datetime import time, timedelta
+from datetime import timedelta
 
 import pytest
 from django.core import mail
@@ -7,15 +7,7 @@ from clinic import heartbeats, tasks
 from clinic.management.commands.stand_in import Command
 from clinic.models import Heartbeat
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def site(site):
-    """A clinic without quiet hours: the sweeps look at the present clock, which may show the clinic's night."""
-    site.quiet_from = site.quiet_until = time(0)
-    site.save(update_fields=["quiet_from", "quiet_until"])
-    return site
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_night")]
 
 
 @pytest.fixture
