@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from django.core import mail
 
-from clinic import clock, messages, rules
+from clinic import clock, messages, phone, rules
 from clinic.clock import spoken
 from clinic.models import Channel, Message, MessageRule, StatusChange
 from clinic.models.rules import DEFAULTS
@@ -316,6 +316,26 @@ def test_a_later_morning_keeps_what_waits_until_then(evening, site):
     assert put_off() == waiting
     sweep(ten)
     assert (len(mail.outbox), put_off()) == (waiting, 0)
+
+
+@pytest.mark.parametrize("changed", ["quiet hours", "rule"])
+def test_a_call_that_is_to_be_made_again_stays_as_it_was_agreed(booked, site, changed):
+    near = booked.during.lower - timedelta(hours=70)
+    reminders.queue_due(at=near)
+    call = Message.objects.get(kind=reminders.UNCONFIRMED)
+    agreed = near + timedelta(hours=20)
+    phone.call_made(call, outcome="call_again", note="At work until six", again_at=agreed, by="ann", at=near)
+
+    if changed == "rule":
+        days_before(rule_of(site, "72h"), 80, hour=None, at=near)
+    else:
+        quiet(site, 23, 7, at=near)
+    reminders.queue_due(at=near)
+
+    call.refresh_from_db()
+    assert (call.status, call.due_at) == (S.DUE, agreed)
+    assert call.reason.endswith("At work until six")
+    assert Message.objects.filter(kind=reminders.UNCONFIRMED).count() == 1
 
 
 @pytest.mark.parametrize(
